@@ -1,0 +1,292 @@
+"""Folders of images, read honestly: every file is scored, listed as dropped with a reason, or listed as ignored.
+
+    folder -> list_images -> decode -> uint8 RGB arrays
+
+What decoding does, in this order, is `RECIPE`: it changes scores, so it belongs in their protocol.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from arena.errors import ImageError
+
+IMAGE_SUFFIXES = frozenset(
+    ".png .apng .jpg .jpeg .jpe .jfif .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif .heic .heif .jxl".split()
+)
+# Pillow's own limit (a quarter of a gigabyte as RGB); kept here because any importer may switch Pillow's off.
+MAX_PIXELS = 89_478_485
+MINIMUM_IMAGES = 2
+RECIPE = {
+    "animation": "first frame",
+    "orientation": "EXIF applied",
+    "16 bit grey": "round(v * 255 / 65535)",
+    "16 bit colour": "high byte",
+    "icc": "to sRGB, relative colorimetric, black point compensation",
+    "cmyk without icc": "Pillow",
+    "grey": "repeated to RGB",
+    "alpha": "composited on white",
+}
+EXIF_ORIENTATION = 0x0112
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Pixels, uint8 RGB (h, w, 3), and a note for each conversion that was needed."""
+
+    pixels: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFolder:
+    """The images of a folder, in path order; iterating decodes them anew, a few ahead, as uint8 RGB (h, w, 3).
+
+    `dropped` holds (path, reason), `converted` holds (path, note), `ignored` has no image suffix;
+    paths in them are relative to the folder.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    dropped: tuple[tuple[str, str], ...] = ()
+    converted: tuple[tuple[str, str], ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return _ahead(decode, self.files)
+
+
+def list_images(folder: Path | str) -> list[Path]:
+    """Every file below the folder with an image suffix, sorted by path; hidden files and folders are skipped.
+
+    Linked folders are followed, each once. Raises ImageError where the folder is missing, a file, or unreadable.
+    """
+    return _list_files(Path(folder))[0]
+
+
+def decode(source: Path | str | bytes) -> np.ndarray:
+    """The image as it is meant to be seen: uint8 RGB (h, w, 3), 0 black to 255 white, sRGB.
+
+    Animations give their first frame; EXIF orientation is applied; 16-bit grey is rescaled, not clipped;
+    an ICC profile is converted to sRGB; grey, palette and CMYK become RGB; alpha is composited on white.
+    Raises ImageError, naming the file, where it cannot be decoded whole.
+    """
+    return decode_noted(source).pixels
+
+
+def decode_noted(source: Path | str | bytes) -> Decoded:
+    """`decode` with a note for each conversion that changed or chose pixels. Raises ImageError."""
+    name = "the image" if isinstance(source, bytes) else str(source)
+    try:
+        content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except OSError as error:
+        raise ImageError(f"{name} cannot be read ({error.strerror or error}): check the path and its permissions.") from error
+    if not content:
+        raise ImageError(f"{name} is empty (0 bytes): remove it or write it again.")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise _too_large(name, f"{image.width}x{image.height} pixels")
+            return _to_rgb(image)
+    except ImageError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise ImageError(f"{name} is not an image in a format known here: remove it or save it as PNG.") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(name, "too many pixels") from error
+    except Exception as error:  # decoders raise anything on damaged input: OSError, SyntaxError, struct.error, ...
+        raise ImageError(f"{name} is damaged or not supported ({error}): remove it or save it again as PNG.") from error
+
+
+def read_folder(
+    folder: Path | str,
+    *,
+    limit: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ImageFolder:
+    """Decodes every image of the folder once, to know before anything slow starts what can be scored.
+
+    With `limit`, stops at the first `limit` good images in path order. `progress(done, total)` counts files.
+    Raises ImageError where fewer than two images are left.
+    """
+    folder = Path(folder)
+    images, ignored = _list_files(folder)
+    if not images:
+        others = f"its {len(ignored)} files have no image suffix" if ignored else "it is empty"
+        raise ImageError(f"No images in {folder}: {others}; put at least {MINIMUM_IMAGES} images there, for example PNG.")
+    good: list[Path] = []
+    dropped: list[tuple[str, str]] = []
+    converted: list[tuple[str, str]] = []
+    for done, (file, found) in enumerate(_ahead(_inspect, images), start=1):
+        name = file.relative_to(folder).as_posix()
+        if isinstance(found, ImageError):
+            dropped.append((name, str(found)))
+        else:
+            good.append(file)
+            converted.extend((name, note) for note in found)
+        progress(done, len(images))
+        if limit is not None and len(good) == limit:
+            break
+    if len(good) < MINIMUM_IMAGES:
+        raise ImageError(_too_few(folder, len(good), dropped))
+    return ImageFolder(folder, tuple(good), tuple(dropped), tuple(converted), tuple(ignored))
+
+
+def _inspect(file: Path) -> tuple[Path, tuple[str, ...] | ImageError]:
+    try:
+        return file, decode_noted(file).notes
+    except ImageError as error:
+        return file, error
+
+
+def _too_few(folder: Path, good: int, dropped: list[tuple[str, str]]) -> str:
+    first = f" ({len(dropped)} dropped, the first because {dropped[0][1].rstrip('.')})" if dropped else ""
+    count = "only one usable image" if good else "no usable image"
+    return f"{folder} has {count}{first}: a distance between sets needs at least {MINIMUM_IMAGES} images on each side."
+
+
+def _too_large(name: str, size: str) -> ImageError:
+    return ImageError(f"{name} has {size}, more than the limit of {MAX_PIXELS}: scale it down or remove it.")
+
+
+def _list_files(folder: Path) -> tuple[list[Path], list[str]]:
+    """Image files, and the relative names of the others, both sorted."""
+    if not folder.exists():
+        raise ImageError(f"No folder {folder}: check the path.")
+    if not folder.is_dir():
+        raise ImageError(f"{folder} is a file, not a folder: give the folder that holds the images.")
+    files: list[Path] = []
+    entered: set[str] = set()
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
+        real = os.path.realpath(parent)
+        if real in entered:  # a link back up would walk forever and count images twice
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files.extend(Path(parent, name) for name in names if not name.startswith("."))
+    files.sort(key=lambda file: file.relative_to(folder).as_posix())
+    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
+    others = [file.relative_to(folder).as_posix() for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
+    return images, others
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise ImageError(f"Folder {error.filename} cannot be listed ({error.strerror}): check its permissions.") from error
+
+
+def _ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`map` in order, on a few threads (Pillow decodes outside the interpreter lock), never far ahead of its reader."""
+    threads = min(8, os.cpu_count() or 1)
+    remaining = iter(items)
+    pool = ThreadPoolExecutor(threads)
+    try:
+        waiting = deque(pool.submit(function, item) for item in islice(remaining, 2 * threads))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(pool.submit(function, item) for item in islice(remaining, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _to_rgb(image: Image.Image) -> Decoded:
+    """Raises whatever Pillow raises on damaged input."""
+    notes = []
+    if getattr(image, "is_animated", False):
+        notes.append(f"first of {image.n_frames} frames")  # type: ignore[attr-defined]
+    high_byte = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) and image.mode in ("RGB", "RGBA", "LA")
+    container, profile = image.format, image.info.get("icc_profile")
+    try:
+        turned = image.getexif().get(EXIF_ORIENTATION) in range(2, 9)
+    except Exception:  # damaged EXIF says nothing of the pixels; Pillow raises SyntaxError, struct.error, ...
+        turned = False
+        notes.append("EXIF unreadable, ignored")
+    image.load()
+    if turned:
+        image = ImageOps.exif_transpose(image)
+        notes.append("EXIF orientation applied")
+    if high_byte:
+        notes.append("16-bit colour cut to its high byte")
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _grey_from_16_bit(image, container)
+        notes.append("16-bit grey scaled to 8 bit")
+    if image.mode in ("P", "PA"):
+        notes.append("palette expanded to RGB")
+
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    colour = _without_alpha(image)
+    if colour.mode == "L":
+        notes.append("grey repeated to RGB")
+    if colour.mode == "CMYK":
+        notes.append("CMYK converted to RGB")
+    rgb, profile_note = _to_srgb(colour, profile)
+    notes.extend(profile_note)
+    if alpha is not None and alpha.getextrema()[0] < 255:
+        rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
+        notes.append("alpha composited on white")
+    return Decoded(np.array(rgb, dtype=np.uint8), tuple(notes))
+
+
+def _without_alpha(image: Image.Image) -> Image.Image:
+    """The colours alone, in mode L, CMYK or RGB (or another that converts to RGB)."""
+    if image.mode in ("1", "L"):
+        return image.convert("L")
+    if image.mode in ("LA", "La"):
+        return image.convert("LA").getchannel("L")
+    if image.mode in ("RGBa", "PA") or image.has_transparency_data:
+        return image.convert("RGBA").convert("RGB")
+    return image if image.mode == "CMYK" else image.convert("RGB")
+
+
+def _grey_from_16_bit(image: Image.Image, container: str | None) -> Image.Image:
+    """Mode L from 16-bit grey; a transparent grey level, where the file names one, becomes alpha (mode LA).
+
+    Pillow's own convert("L") clips every value above 255 to white. Raises ValueError for 32-bit data: its white is unknown.
+    """
+    if not image.mode.startswith("I;16") and not (image.mode == "I" and container in ("PNG", "PPM")):
+        raise ValueError("32-bit pixels have no agreed white level; save it with 8 or 16 bits")
+    values = np.asarray(image).astype(np.int64)
+    grey = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _to_srgb(colour: Image.Image, profile: Any) -> tuple[Image.Image, list[str]]:
+    """RGB, and a note where an ICC profile was applied or could not be."""
+    if not profile:
+        return colour.convert("RGB"), []
+    try:
+        source = ImageCms.getOpenProfile(io.BytesIO(profile))
+        # sRGB to sRGB through a colour engine only adds rounding, and most tagged files are sRGB.
+        if "sRGB" in ImageCms.getProfileDescription(source) and colour.mode == "RGB":
+            return colour, []
+        converted = ImageCms.profileToProfile(
+            colour,
+            source,
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+        return converted, ["ICC profile converted to sRGB"]
+    except (ImageCms.PyCMSError, OSError, TypeError):
+        return colour.convert("RGB"), ["ICC profile not convertible, ignored"]
