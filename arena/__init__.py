@@ -1,0 +1,1 @@
+"""The arena: pairwise votes on generated images, and the ratings derived from them."""

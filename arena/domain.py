@@ -1,0 +1,266 @@
+"""The words of the arena. Read this first.
+
+Frozen values only: they know nothing of databases, files or pages, and refuse to be built wrong.
+Ids are None until the store has given one. Times are timezone-aware UTC, durations are seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Side(StrEnum):
+    LEFT = "left"
+    RIGHT = "right"
+
+
+class Outcome(StrEnum):
+    """What a voter said of a battle. BOTH_BAD is not a tie: both are half a win in Elo, but they are counted apart."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    TIE = "tie"
+    BOTH_BAD = "both_bad"
+
+    @property
+    def left_score(self) -> float:
+        """The left side's score S in Elo's update: 1 win, 0 loss, 0.5 for a tie and for both bad."""
+        return {Outcome.LEFT: 1.0, Outcome.RIGHT: 0.0}.get(self, 0.5)
+
+
+class VoterKind(StrEnum):
+    PERSON = "person"
+    JUDGE = "judge"
+
+
+class RunKind(StrEnum):
+    GENERATE = "generate"
+    BENCHMARK = "benchmark"
+    JUDGE = "judge"
+
+
+class RunState(StrEnum):
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+def frozen_mapping(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A read-only copy; raises TypeError if a value is not plain JSON."""
+    return MappingProxyType(json.loads(json.dumps(dict(values))))
+
+
+def fingerprint(**fields: Any) -> str:
+    """sha256 (hex) of the fields as canonical JSON: equal settings, equal fingerprint."""
+    plain = json.dumps(fields, sort_keys=True, separators=(",", ":"), default=dict)
+    return hashlib.sha256(plain.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is asked for."""
+
+    text: str
+    category: str = "general"
+    tags: tuple[str, ...] = ()
+    source: str = "user"
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError(f"a Prompt needs text, got {self.text!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """What is ranked: a backend with frozen settings (weights revision, steps, guidance, size).
+
+    Pages call it "model". `card` holds facts for the reader (organisation, licence, ingredients)
+    and is not part of the identity; `settings` is.
+    """
+
+    name: str
+    backend: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError(f"a Contestant needs a name, got {self.name!r}")
+        object.__setattr__(self, "settings", frozen_mapping(self.settings))
+        object.__setattr__(self, "card", frozen_mapping(self.card))
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(backend=self.backend, settings=dict(self.settings))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """Where an image's bytes are: their sha256, with size in pixels."""
+
+    sha256: str
+    width: int
+    height: int
+    media_type: str = "image/png"
+
+    def __post_init__(self) -> None:
+        if not SHA256.fullmatch(self.sha256):
+            raise ValueError(f"not a sha256: {self.sha256!r}")
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"not a size: {self.width}x{self.height}")
+
+    @property
+    def megapixels(self) -> float:
+        return self.width * self.height / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One attempt of a contestant at a prompt with a seed: an image, or a failure with its reason."""
+
+    contestant_id: int
+    prompt_id: int
+    seed: int
+    image: ImageRef | None = None
+    seconds: float | None = None
+    cost_usd: float | None = None
+    failure: str | None = None
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.image is None) == (self.failure is None):
+            raise ValueError(f"a Generation is an image or a failure, got {self.image!r} and {self.failure!r}")
+        if self.failure is not None and not self.failure.strip():
+            raise ValueError("a failed Generation needs a reason")
+        if self.seconds is not None and not self.seconds >= 0:
+            raise ValueError(f"seconds must be >= 0, got {self.seconds!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Battle:
+    """Two Generations of one Prompt by two Contestants, with the policy and probability it was drawn with.
+
+    `probability` is that of drawing this prompt and this unordered pair; sides are always 1/2.
+    `token` is the only name of the battle that leaves the server.
+    """
+
+    prompt: Prompt
+    left: Generation
+    right: Generation
+    policy: str
+    probability: float
+    token: str
+    drawn_for: str
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.left.contestant_id == self.right.contestant_id:
+            raise ValueError(f"a Battle needs two contestants, got {self.left.contestant_id} twice")
+        if not self.left.prompt_id == self.right.prompt_id == self.prompt.id:
+            raise ValueError("a Battle needs two Generations of its own Prompt")
+        if self.left.image is None or self.right.image is None:
+            raise ValueError("a Battle needs two images; a failed Generation cannot fight")
+        if not 0 < self.probability <= 1:
+            raise ValueError(f"a sampling probability lies in (0, 1], got {self.probability!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What one voter said of one battle. Append-only."""
+
+    battle_id: int
+    voter_id: str
+    outcome: Outcome
+    at: datetime
+    decision_seconds: float | None = None
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "outcome", Outcome(self.outcome))
+        if self.at.tzinfo is None:
+            raise ValueError(f"a vote's time needs a timezone, got {self.at!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class VotedPair:
+    """A vote with its contestants: one game, as the rating systems see it."""
+
+    vote_id: int
+    left_id: int
+    right_id: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """The named and versioned recipe of a score; `settings` hold everything that changes the number."""
+
+    name: str
+    version: str
+    settings: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", frozen_mapping(self.settings))
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(name=self.name, version=self.version, settings=dict(self.settings))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One automatic figure for one subject: a value, or unscored with a reason. Never 0 for missing.
+
+    `details` carry what stands beside the value: n_real, n_generated, weights_sha256, seconds, excluded files.
+    """
+
+    subject: str
+    metric: str
+    protocol: Protocol
+    value: float | None = None
+    unscored: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    contestant_id: int | None = None
+    run_id: int | None = None
+    at: datetime | None = None
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.unscored is None):
+            raise ValueError(f"a Score is a value or unscored, got {self.value!r} and {self.unscored!r}")
+        object.__setattr__(self, "details", frozen_mapping(self.details))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A long job, with progress and heartbeat; resumed by doing only what is missing."""
+
+    kind: RunKind
+    subject: str
+    state: RunState
+    started_at: datetime
+    heartbeat_at: datetime
+    done: int = 0
+    total: int = 0
+    stage: str = ""
+    message: str = ""
+    pid: int | None = None
+    finished_at: datetime | None = None
+    id: int | None = None

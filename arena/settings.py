@@ -1,0 +1,79 @@
+"""Settings: the only reader of the environment and of arena.toml.
+
+Order, strongest first: arguments, environment (`ARENA_…`), `arena.toml` in the working folder, defaults.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from arena.errors import SettingsError
+
+TOML_FILE = "arena.toml"
+
+
+class Settings(BaseSettings):
+    """Everything a host can set. See docs/settings.md."""
+
+    model_config = SettingsConfigDict(env_prefix="ARENA_", toml_file=TOML_FILE, extra="forbid", frozen=True)
+
+    data_dir: Path = Field(default=Path("arena-data"), description="where the database, images and caches live")
+    database_url: str = Field(default="", description="SQLAlchemy URL; empty means SQLite in data_dir")
+    host: str = Field(default="localhost", description="address the page listens on")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(default=8501, description="port the page listens on")
+    k_factor: Annotated[float, Field(gt=0)] = Field(default=32.0, description="K of Elo, rating points")
+    provisional_below: Annotated[int, Field(ge=0)] = Field(
+        default=30, description="a contestant with fewer votes is marked provisional"
+    )
+    batch_size: Annotated[int, Field(ge=1)] = Field(default=8, description="images generated at once")
+    threads: Annotated[int, Field(ge=0)] = Field(default=0, description="CPU threads of torch; 0 leaves its own choice")
+    inception_weights: Path | None = Field(
+        default=None, description="file with FID's Inception weights; otherwise found, see `arena doctor`"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def url(self) -> str:
+        return self.database_url or f"sqlite:///{(self.data_dir / 'arena.sqlite').absolute()}"
+
+    @property
+    def images_dir(self) -> Path:
+        return self.data_dir / "images"
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.data_dir / "cache"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings in force; raises SettingsError that names the setting, its value and what is allowed."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{TOML_FILE} is not valid TOML ({error}); mend that line or remove the file.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(sorted(Settings.model_fields))
+        reason = (
+            f"there is no such setting; known: {known}" if first["type"] == "extra_forbidden" else first["msg"].lower()
+        )
+        raise SettingsError(
+            f"Setting {name!r} has the value {first['input']!r}: {reason}. "
+            f"Change it in {TOML_FILE} or ARENA_{name.upper()}."
+        ) from error

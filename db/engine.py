@@ -1,0 +1,141 @@
+"""Engines: how the database is opened, and which revision it must have.
+
+SQLite runs in WAL; a session that writes begins IMMEDIATE, because a deferred transaction that reads and then
+writes fails at once with "database is locked" when another process wrote in between (busy_timeout does not help).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from arena.errors import DatabaseError, DatabaseTooNew
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_SECONDS = 30
+WRITES = "arena_writes"
+
+
+def open_engine(url: str) -> Engine:
+    """An engine for the URL; raises DatabaseError when the URL or its file cannot be used. Connects to nothing yet."""
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite_engine(url, parsed.database)
+        return create_engine(url, pool_pre_ping=True)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise DatabaseError(
+            f"The database URL {url!r} cannot be used ({error}); use sqlite:///FILE or postgresql://…, "
+            "and install the extra `postgres` for the latter."
+        ) from error
+
+
+def _sqlite_engine(url: str, file: str | None) -> Engine:
+    if file and file != ":memory:":
+        folder = Path(file).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseError(f"The folder {str(folder)!r} cannot be made ({error.strerror}); choose another data_dir.") from error
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _record: Any) -> None:
+        # The driver's own BEGIN is deferred; we send ours.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_SECONDS * 1000}", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
+
+
+def head_revision() -> str:
+    """The revision this version of the code works with."""
+    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    assert head is not None
+    return head
+
+
+def revision(engine: Engine) -> str | None:
+    """The revision the database is at; None for an empty one."""
+    with connecting(engine), engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the database to this version's revision; nothing is lost. Raises DatabaseTooNew for a newer one."""
+    found = revision(engine)
+    if found == head_revision():
+        return
+    _refuse_unknown(engine, found)
+    with connecting(engine), engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():
+        command.upgrade(alembic_config(connection), "head")
+
+
+def check(engine: Engine) -> None:
+    """Raises DatabaseError unless the database is at this version's revision."""
+    found = revision(engine)
+    if found == head_revision():
+        return
+    _refuse_unknown(engine, found)
+    state = "is empty" if found is None else f"is at revision {found}, older than {head_revision()}"
+    raise DatabaseError(f"The database {shown(engine)} {state}; run `arena init` to prepare it.")
+
+
+def _refuse_unknown(engine: Engine, found: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+    if found is not None and found not in known:
+        raise DatabaseTooNew(
+            f"The database {shown(engine)} is at revision {found!r}, which this version does not know; "
+            "upgrade the arena, or point database_url at another database."
+        )
+
+
+def shown(engine: Engine) -> str:
+    """The database's URL without its password."""
+    return repr(engine.url.render_as_string(hide_password=True))
+
+
+class connecting:
+    """Turns the driver's failure to open the database into one sentence."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, DBAPIError) and error.statement is None or _unusable(error):
+            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+            raise DatabaseError(
+                f"The database {shown(self.engine)} cannot be opened ({reason}); "
+                "check that the file or server exists and may be written."
+            ) from error
+
+
+def _unusable(error: BaseException | None) -> bool:
+    text = str(getattr(error, "orig", ""))
+    return any(sign in text for sign in ("unable to open", "readonly database", "not a database", "malformed"))

@@ -1,0 +1,242 @@
+"""The tables. Rows never leave this room: `db.store` turns them into the words of `arena.domain`.
+
+Votes are append-only: triggers refuse UPDATE and DELETE on every database (see `db/triggers.py`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from arena.domain import Outcome, RunKind, RunState, VoterKind
+
+# SQLite only counts up an INTEGER primary key by itself; elsewhere ids are 64 bit.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Timezone-aware UTC in, timezone-aware UTC out, also on SQLite, which stores no zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def text_enum(kind: type) -> Enum:
+    """An enum kept as its value in a text column with a CHECK, alike on every database."""
+    return Enum(
+        kind,
+        native_enum=False,
+        length=16,
+        values_callable=lambda members: [member.value for member in members],
+        create_constraint=True,
+        validate_strings=True,
+        name=kind.__name__.lower(),
+    )
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON, float: Float(53)}
+
+
+class PromptRow(Base):
+    __tablename__ = "prompts"
+    __table_args__ = (UniqueConstraint("text"),)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
+    category: Mapped[str] = mapped_column(String(64), index=True)
+    tags: Mapped[list[str]]
+    source: Mapped[str] = mapped_column(String(128))
+
+
+class ContestantRow(Base):
+    __tablename__ = "contestants"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), unique=True)
+    backend: Mapped[str] = mapped_column(String(64))
+    settings: Mapped[dict[str, Any]]
+    card: Mapped[dict[str, Any]]
+    fingerprint: Mapped[str] = mapped_column(String(64), index=True)
+
+
+class GenerationRow(Base):
+    """One attempt. A cell (contestant, prompt, seed) holds one row; a retried failure replaces its reason."""
+
+    __tablename__ = "generations"
+    __table_args__ = (
+        UniqueConstraint("contestant_id", "prompt_id", "seed"),
+        CheckConstraint("(sha256 IS NULL) <> (failure IS NULL)", name="image_or_failure"),
+    )
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    contestant_id: Mapped[int] = mapped_column(ForeignKey("contestants.id"))
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"), index=True)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    media_type: Mapped[str | None] = mapped_column(String(32))
+    seconds: Mapped[float | None]
+    cost_usd: Mapped[float | None]
+    failure: Mapped[str | None] = mapped_column(Text)
+    at: Mapped[datetime]
+
+
+class VoterRow(Base):
+    __tablename__ = "voters"
+    id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    kind: Mapped[VoterKind] = mapped_column(text_enum(VoterKind))
+    since: Mapped[datetime]
+
+
+class BattleRow(Base):
+    __tablename__ = "battles"
+    __table_args__ = (CheckConstraint("probability > 0 AND probability <= 1", name="probability"),)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    token: Mapped[str] = mapped_column(String(64), unique=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"))
+    left_id: Mapped[int] = mapped_column(ForeignKey("generations.id"))
+    right_id: Mapped[int] = mapped_column(ForeignKey("generations.id"))
+    drawn_for: Mapped[str] = mapped_column(ForeignKey("voters.id"), index=True)
+    policy: Mapped[str] = mapped_column(String(64))
+    probability: Mapped[float]
+    at: Mapped[datetime]
+
+
+class SkipRow(Base):
+    """A battle its voter did not want to judge: not a vote, and not shown again."""
+
+    __tablename__ = "skips"
+    battle_id: Mapped[int] = mapped_column(ForeignKey("battles.id"), primary_key=True)
+    voter_id: Mapped[str] = mapped_column(ForeignKey("voters.id"), primary_key=True)
+    at: Mapped[datetime]
+
+
+class VoteRow(Base):
+    """The ledger. Append-only; a correction is a new row that points at a vote."""
+
+    __tablename__ = "votes"
+    __table_args__ = (UniqueConstraint("battle_id", "voter_id"),)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    battle_id: Mapped[int] = mapped_column(ForeignKey("battles.id"))
+    voter_id: Mapped[str] = mapped_column(ForeignKey("voters.id"), index=True)
+    outcome: Mapped[Outcome] = mapped_column(text_enum(Outcome))
+    decision_seconds: Mapped[float | None]
+    at: Mapped[datetime]
+
+
+class VoteExclusionRow(Base):
+    """A vote that no longer counts, with the reason: an undo, or a moderator's decision."""
+
+    __tablename__ = "vote_exclusions"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    vote_id: Mapped[int] = mapped_column(ForeignKey("votes.id"), unique=True)
+    reason: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime]
+
+
+class BoardRow(Base):
+    """A cached leaderboard: which system and parameters, and the last vote it has counted.
+
+    Derived: deleting every board and rating loses nothing. Its row is also the lock that puts votes in order.
+    """
+
+    __tablename__ = "boards"
+    __table_args__ = (UniqueConstraint("name"),)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    parameters: Mapped[dict[str, Any]]
+    last_vote_id: Mapped[int] = mapped_column(BigInteger)
+    exclusions: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class RatingRow(Base):
+    __tablename__ = "ratings"
+    board_id: Mapped[int] = mapped_column(ForeignKey("boards.id", ondelete="CASCADE"), primary_key=True)
+    contestant_id: Mapped[int] = mapped_column(ForeignKey("contestants.id"), primary_key=True)
+    value: Mapped[float]
+
+
+class ProtocolRow(Base):
+    __tablename__ = "protocols"
+    fingerprint: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    version: Mapped[str] = mapped_column(String(32))
+    settings: Mapped[dict[str, Any]]
+
+
+class ReferenceSetRow(Base):
+    """The real images a distribution metric compares with, and where their statistics are."""
+
+    __tablename__ = "reference_sets"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), unique=True)
+    n: Mapped[int]
+    recipe: Mapped[dict[str, Any]]
+
+
+class RunRow(Base):
+    __tablename__ = "runs"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    kind: Mapped[RunKind] = mapped_column(text_enum(RunKind))
+    subject: Mapped[str] = mapped_column(String(256))
+    state: Mapped[RunState] = mapped_column(text_enum(RunState), index=True)
+    done: Mapped[int]
+    total: Mapped[int]
+    stage: Mapped[str] = mapped_column(String(128))
+    message: Mapped[str] = mapped_column(Text)
+    pid: Mapped[int | None]
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class ScoreRow(Base):
+    __tablename__ = "scores"
+    __table_args__ = (
+        CheckConstraint("(value IS NULL) <> (unscored IS NULL)", name="value_or_unscored"),
+        Index(None, "contestant_id", "metric"),
+    )
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    subject: Mapped[str] = mapped_column(String(256))
+    metric: Mapped[str] = mapped_column(String(64))
+    protocol_fingerprint: Mapped[str] = mapped_column(ForeignKey("protocols.fingerprint"))
+    contestant_id: Mapped[int | None] = mapped_column(ForeignKey("contestants.id"))
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
+    value: Mapped[float | None]
+    unscored: Mapped[str | None] = mapped_column(Text)
+    details: Mapped[dict[str, Any]]
+    at: Mapped[datetime]

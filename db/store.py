@@ -1,0 +1,634 @@
+"""Rows to domain objects and back. Each method is one transaction; nothing of SQLAlchemy leaves this file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, Select, and_, delete, exists, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, aliased
+
+from arena.domain import (
+    Battle,
+    Contestant,
+    Generation,
+    ImageRef,
+    Outcome,
+    Prompt,
+    Protocol,
+    Run,
+    RunKind,
+    RunState,
+    Score,
+    Vote,
+    VotedPair,
+    VoterKind,
+)
+from arena.errors import DuplicateVote, UnknownBattle, UnknownName, UsageError
+from db import engine as engines
+from db.schema import (
+    BattleRow,
+    BoardRow,
+    ContestantRow,
+    GenerationRow,
+    PromptRow,
+    ProtocolRow,
+    RatingRow,
+    ReferenceSetRow,
+    RunRow,
+    ScoreRow,
+    SkipRow,
+    VoteExclusionRow,
+    VoteRow,
+    VoterRow,
+)
+
+Ratings = Mapping[int, float]
+Rate = Callable[[Iterable[VotedPair], Ratings], dict[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class CastVote:
+    """A vote as it was counted: with its battle and both ratings before and after."""
+
+    vote: Vote
+    battle: Battle
+    before: Ratings
+    after: Ratings
+    voter_votes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often an ordered pair of contestants had an outcome."""
+
+    left_id: int
+    right_id: int
+    outcome: Outcome
+    count: int
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Store:
+    """The arena's database. Thread-safe; open one per process."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self._writer = engine.execution_options(**{engines.WRITES: True})
+
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        with engines.connecting(self.engine), Session(self.engine) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        with engines.connecting(self.engine), Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def _insert(self, table: type) -> Any:
+        """INSERT that can say ON CONFLICT."""
+        return {"sqlite": sqlite, "postgresql": postgresql}[self.engine.dialect.name].insert(table)
+
+    # Prompts and contestants
+
+    def add_prompts(self, prompts: Iterable[Prompt]) -> list[Prompt]:
+        """Store those whose text is new; returns all of them with their ids, in order."""
+        prompts = list(prompts)
+        with self._writing() as session:
+            for prompt in prompts:
+                session.execute(
+                    self._insert(PromptRow)
+                    .values(text=prompt.text, category=prompt.category, tags=list(prompt.tags), source=prompt.source)
+                    .on_conflict_do_nothing(index_elements=["text"])
+                )
+            rows = session.scalars(select(PromptRow).where(PromptRow.text.in_([prompt.text for prompt in prompts])))
+            stored = {row.text: _prompt(row) for row in rows}
+        return [stored[prompt.text] for prompt in prompts]
+
+    def prompts(self) -> list[Prompt]:
+        with self._reading() as session:
+            return [_prompt(row) for row in session.scalars(select(PromptRow).order_by(PromptRow.id))]
+
+    def add_contestant(self, contestant: Contestant) -> Contestant:
+        """Store it, or update the card of the one with the same name and settings.
+
+        Raises UsageError when the name is taken by other settings: what was voted on must not change.
+        """
+        with self._writing() as session:
+            row = session.scalar(select(ContestantRow).where(ContestantRow.name == contestant.name))
+            if row is None:
+                row = ContestantRow(
+                    name=contestant.name,
+                    backend=contestant.backend,
+                    settings=dict(contestant.settings),
+                    card=dict(contestant.card),
+                    fingerprint=contestant.fingerprint,
+                )
+                session.add(row)
+            elif row.fingerprint != contestant.fingerprint:
+                raise UsageError(
+                    f"The contestant {contestant.name!r} exists with other settings, and votes were cast on those; "
+                    "choose another name for the new ones."
+                )
+            else:
+                row.card = dict(contestant.card)
+            session.flush()
+            return _contestant(row)
+
+    def contestants(self) -> list[Contestant]:
+        with self._reading() as session:
+            return [_contestant(row) for row in session.scalars(select(ContestantRow).order_by(ContestantRow.id))]
+
+    def contestant(self, name: str) -> Contestant:
+        """Raises UnknownName with the known ones."""
+        known = {contestant.name: contestant for contestant in self.contestants()}
+        if name not in known:
+            raise UnknownName("contestant", name, known)
+        return known[name]
+
+    # Generations
+
+    def add_generations(self, generations: Iterable[Generation]) -> None:
+        """Store attempts, all or none. An image is never replaced; a failure is, by whatever came of the retry."""
+        with self._writing() as session:
+            for generation in generations:
+                values = _generation_values(generation)
+                statement = self._insert(GenerationRow).values(**values)
+                session.execute(
+                    statement.on_conflict_do_update(
+                        index_elements=["contestant_id", "prompt_id", "seed"],
+                        set_={key: statement.excluded[key] for key in values},
+                        where=GenerationRow.failure.is_not(None),
+                    )
+                )
+
+    def generations(self, contestant_id: int, *, images_only: bool = False) -> list[Generation]:
+        """A contestant's attempts, oldest first."""
+        query = select(GenerationRow).where(GenerationRow.contestant_id == contestant_id).order_by(GenerationRow.id)
+        if images_only:
+            query = query.where(GenerationRow.sha256.is_not(None))
+        with self._reading() as session:
+            return [_generation(row) for row in session.scalars(query)]
+
+    def mean_seconds(self) -> dict[int, float]:
+        """Seconds per image by contestant id, over those that were timed."""
+        query = (
+            select(GenerationRow.contestant_id, func.avg(GenerationRow.seconds))
+            .where(GenerationRow.sha256.is_not(None), GenerationRow.seconds.is_not(None))
+            .group_by(GenerationRow.contestant_id)
+        )
+        with self._reading() as session:
+            return {contestant_id: float(seconds) for contestant_id, seconds in session.execute(query)}
+
+    # Voters and battles
+
+    def add_voter(self, voter_id: str, kind: VoterKind = VoterKind.PERSON) -> None:
+        """Make the voter known; a known one stays as it is."""
+        with self._writing() as session:
+            self._add_voter(session, voter_id, kind)
+
+    def _add_voter(self, session: Session, voter_id: str, kind: VoterKind) -> None:
+        session.execute(
+            self._insert(VoterRow).values(id=voter_id, kind=kind, since=now()).on_conflict_do_nothing(index_elements=["id"])
+        )
+
+    def prompts_with_images(self, category: str | None = None) -> dict[int, list[int]]:
+        """Contestant id -> ids of the prompts it has an image for."""
+        query = (
+            select(GenerationRow.contestant_id, GenerationRow.prompt_id)
+            .where(GenerationRow.sha256.is_not(None))
+            .distinct()
+            .order_by(GenerationRow.contestant_id, GenerationRow.prompt_id)
+        )
+        if category is not None:
+            query = query.join(PromptRow, PromptRow.id == GenerationRow.prompt_id).where(PromptRow.category == category)
+        found: dict[int, list[int]] = {}
+        with self._reading() as session:
+            for contestant_id, prompt_id in session.execute(query):
+                found.setdefault(contestant_id, []).append(prompt_id)
+        return found
+
+    def seen_cells(self, voter_id: str) -> list[tuple[int, int, int]]:
+        """(lower contestant id, higher contestant id, prompt id) of every battle ever drawn for this voter."""
+        left, right = aliased(GenerationRow), aliased(GenerationRow)
+        query = (
+            select(left.contestant_id, right.contestant_id, BattleRow.prompt_id)
+            .select_from(BattleRow)
+            .join(left, left.id == BattleRow.left_id)
+            .join(right, right.id == BattleRow.right_id)
+            .where(BattleRow.drawn_for == voter_id)
+        )
+        with self._reading() as session:
+            return [(min(a, b), max(a, b), prompt) for a, b, prompt in session.execute(query)]
+
+    def generation_for(self, contestant_id: int, prompt_id: int) -> Generation:
+        """The contestant's oldest image for the prompt."""
+        query = (
+            select(GenerationRow)
+            .where(
+                GenerationRow.contestant_id == contestant_id,
+                GenerationRow.prompt_id == prompt_id,
+                GenerationRow.sha256.is_not(None),
+            )
+            .order_by(GenerationRow.id)
+            .limit(1)
+        )
+        with self._reading() as session:
+            return _generation(session.scalars(query).one())
+
+    def prompt(self, prompt_id: int) -> Prompt:
+        with self._reading() as session:
+            return _prompt(session.get_one(PromptRow, prompt_id))
+
+    def add_battle(self, battle: Battle, kind: VoterKind = VoterKind.PERSON) -> Battle:
+        """Store a drawn battle, and its voter if new."""
+        with self._writing() as session:
+            self._add_voter(session, battle.drawn_for, kind)
+            row = BattleRow(
+                token=battle.token,
+                prompt_id=battle.prompt.id,
+                left_id=battle.left.id,
+                right_id=battle.right.id,
+                drawn_for=battle.drawn_for,
+                policy=battle.policy,
+                probability=battle.probability,
+                at=now(),
+            )
+            session.add(row)
+            session.flush()
+            return replace(battle, id=row.id)
+
+    def open_battles(self, voter_id: str, category: str | None = None) -> list[Battle]:
+        """Battles drawn for this voter that were neither voted on nor skipped, oldest first."""
+        voted = exists().where(VoteRow.battle_id == BattleRow.id, VoteRow.voter_id == voter_id)
+        skipped = exists().where(SkipRow.battle_id == BattleRow.id, SkipRow.voter_id == voter_id)
+        query = _battles().where(BattleRow.drawn_for == voter_id, ~voted, ~skipped).order_by(BattleRow.id)
+        if category is not None:
+            query = query.where(PromptRow.category == category)
+        with self._reading() as session:
+            return [_battle(*row) for row in session.execute(query)]
+
+    def battle(self, token: str) -> Battle:
+        """Raises UnknownBattle."""
+        with self._reading() as session:
+            return self._battle(session, token)
+
+    def _battle(self, session: Session, token: str) -> Battle:
+        row = session.execute(_battles().where(BattleRow.token == token)).one_or_none()
+        if row is None:
+            raise UnknownBattle(f"There is no battle {token[:40]!r}; reload the page to get a new one.")
+        return _battle(*row)
+
+    def add_skip(self, battle_id: int, voter_id: str) -> None:
+        with self._writing() as session:
+            session.execute(
+                self._insert(SkipRow)
+                .values(battle_id=battle_id, voter_id=voter_id, at=now())
+                .on_conflict_do_nothing(index_elements=["battle_id", "voter_id"])
+            )
+
+    # Votes and the live board
+
+    def cast_vote(
+        self,
+        token: str,
+        voter_id: str,
+        outcome: Outcome,
+        decision_seconds: float | None,
+        *,
+        board: str,
+        parameters: Mapping[str, Any],
+        start: float,
+        rate: Rate,
+    ) -> CastVote:
+        """Add a vote and bring the board up to it, in one transaction.
+
+        The board's row is locked before the vote gets its id, so that ids are given in the order in which votes
+        become visible, on every database: the board after vote n is the replay of votes 1 to n.
+        Raises UnknownBattle and DuplicateVote; then nothing has changed.
+        """
+        with self._writing() as session:
+            row = self._locked_board(session, board, parameters)
+            battle = self._battle(session, token)
+            if battle.drawn_for != voter_id:
+                raise UnknownBattle(f"The battle {token[:40]!r} was drawn for another voter; reload the page to get your own.")
+            before = self._up_to_date(session, row, rate)
+            vote = self._add_vote(session, battle, voter_id, outcome, decision_seconds)
+            pair = VotedPair(vote.id or 0, battle.left.contestant_id, battle.right.contestant_id, outcome)
+            after = rate([pair], before)
+            row.last_vote_id = pair.vote_id
+            self._save_ratings(session, row.id, {id: after[id] for id in (pair.left_id, pair.right_id)})
+            votes = session.scalar(select(func.count()).select_from(VoteRow).where(VoteRow.voter_id == voter_id)) or 0
+            both = (pair.left_id, pair.right_id)
+            return CastVote(
+                vote, battle, {id: before.get(id, start) for id in both}, {id: after[id] for id in both}, votes
+            )
+
+    def _add_vote(
+        self, session: Session, battle: Battle, voter_id: str, outcome: Outcome, decision_seconds: float | None
+    ) -> Vote:
+        row = VoteRow(
+            battle_id=battle.id, voter_id=voter_id, outcome=outcome, decision_seconds=decision_seconds, at=now()
+        )
+        session.add(row)
+        try:
+            session.flush()
+        except IntegrityError as error:
+            raise DuplicateVote(f"You already voted on the battle {battle.token[:40]!r}; your first vote stands.") from error
+        return Vote(row.battle_id, row.voter_id, row.outcome, row.at, row.decision_seconds, row.id)
+
+    def _locked_board(self, session: Session, name: str, parameters: Mapping[str, Any]) -> BoardRow:
+        """The board's row, held until the transaction ends; emptied when its parameters are no longer these."""
+        session.execute(
+            self._insert(BoardRow)
+            .values(name=name, parameters=dict(parameters), last_vote_id=0, exclusions=0)
+            .on_conflict_do_nothing(index_elements=["name"])
+        )
+        row = session.scalars(select(BoardRow).where(BoardRow.name == name).with_for_update()).one()
+        if row.parameters != dict(parameters) or row.exclusions != self._exclusions(session):
+            session.execute(delete(RatingRow).where(RatingRow.board_id == row.id))
+            row.parameters, row.last_vote_id, row.exclusions = dict(parameters), 0, self._exclusions(session)
+        return row
+
+    def _up_to_date(self, session: Session, row: BoardRow, rate: Rate) -> dict[int, float]:
+        """The board's ratings after every vote now in the ledger."""
+        ratings = self._ratings(session, row.id)
+        missed = self._voted_pairs(session, after=row.last_vote_id)
+        if missed:
+            ratings = rate(missed, ratings)
+            row.last_vote_id = missed[-1].vote_id
+            self._save_ratings(session, row.id, ratings)
+        return dict(ratings)
+
+    def _save_ratings(self, session: Session, board_id: int, ratings: Ratings) -> None:
+        for contestant_id, value in ratings.items():
+            statement = self._insert(RatingRow).values(board_id=board_id, contestant_id=contestant_id, value=value)
+            session.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["board_id", "contestant_id"], set_={"value": statement.excluded["value"]}
+                )
+            )
+
+    @staticmethod
+    def _ratings(session: Session, board_id: int) -> dict[int, float]:
+        rows = session.execute(select(RatingRow.contestant_id, RatingRow.value).where(RatingRow.board_id == board_id))
+        return {contestant_id: value for contestant_id, value in rows}
+
+    @staticmethod
+    def _exclusions(session: Session) -> int:
+        return session.scalar(select(func.count()).select_from(VoteExclusionRow)) or 0
+
+    def ratings(self, board: str, parameters: Mapping[str, Any], rate: Rate) -> tuple[dict[int, float], int]:
+        """The board's ratings and the last vote they count; computed from the ledger where the cache lags behind."""
+        with self._reading() as session:
+            row = session.scalars(select(BoardRow).where(BoardRow.name == board)).one_or_none()
+            usable = row is not None and row.parameters == dict(parameters) and row.exclusions == self._exclusions(session)
+            ratings = self._ratings(session, row.id) if row is not None and usable else {}
+            last = row.last_vote_id if row is not None and usable else 0
+            missed = self._voted_pairs(session, after=last)
+        return (rate(missed, ratings), missed[-1].vote_id) if missed else (ratings, last)
+
+    def cached_ratings(self, board: str) -> dict[int, float]:
+        """The ratings as stored, without looking at the ledger."""
+        with self._reading() as session:
+            row = session.scalars(select(BoardRow).where(BoardRow.name == board)).one_or_none()
+            return {} if row is None else self._ratings(session, row.id)
+
+    def voted_pairs(self, after: int = 0) -> list[VotedPair]:
+        """Counted votes of people with an id above `after`, in order."""
+        with self._reading() as session:
+            return self._voted_pairs(session, after)
+
+    @staticmethod
+    def _voted_pairs(session: Session, after: int) -> list[VotedPair]:
+        left, right = aliased(GenerationRow), aliased(GenerationRow)
+        query = (
+            _counted(select(VoteRow.id, left.contestant_id, right.contestant_id, VoteRow.outcome), left, right)
+            .where(VoteRow.id > after)
+            .order_by(VoteRow.id)
+        )
+        return [VotedPair(*row) for row in session.execute(query)]
+
+    def tallies(self) -> list[Tally]:
+        """Counted votes of people, aggregated: one row per ordered pair and outcome."""
+        left, right = aliased(GenerationRow), aliased(GenerationRow)
+        keys = (left.contestant_id, right.contestant_id, VoteRow.outcome)
+        with self._reading() as session:
+            return [Tally(*row) for row in session.execute(_counted(select(*keys, func.count()), left, right).group_by(*keys))]
+
+    def votes(self, voter_id: str | None = None) -> list[Vote]:
+        """The ledger, in order; of one voter where given."""
+        query = select(VoteRow).order_by(VoteRow.id)
+        if voter_id is not None:
+            query = query.where(VoteRow.voter_id == voter_id)
+        with self._reading() as session:
+            return [
+                Vote(row.battle_id, row.voter_id, row.outcome, row.at, row.decision_seconds, row.id)
+                for row in session.scalars(query)
+            ]
+
+    def exclude_vote(self, vote_id: int, reason: str) -> None:
+        """Stop counting a vote; the vote itself stays in the ledger."""
+        with self._writing() as session:
+            session.execute(
+                self._insert(VoteExclusionRow)
+                .values(vote_id=vote_id, reason=reason, at=now())
+                .on_conflict_do_nothing(index_elements=["vote_id"])
+            )
+
+    # Runs and scores
+
+    def add_run(self, kind: RunKind, subject: str) -> Run:
+        with self._writing() as session:
+            row = RunRow(
+                kind=kind, subject=subject, state=RunState.RUNNING, done=0, total=0, stage="starting", message="",
+                pid=None, started_at=now(), heartbeat_at=now(), finished_at=None,
+            )  # fmt: skip
+            session.add(row)
+            session.flush()
+            return _run(row)
+
+    def beat(self, run_id: int, *, pid: int | None = None, stage: str = "", done: int = 0, total: int = 0) -> RunState:
+        """Report progress of a running Run; returns its state, which another process may have set to cancelled."""
+        values: dict[str, Any] = {"heartbeat_at": now(), "stage": stage, "done": done, "total": total}
+        if pid is not None:
+            values["pid"] = pid
+        with self._writing() as session:
+            session.execute(update(RunRow).where(RunRow.id == run_id, RunRow.state == RunState.RUNNING).values(**values))
+            return session.scalars(select(RunRow.state).where(RunRow.id == run_id)).one()
+
+    def end_run(self, run_id: int, state: RunState, message: str = "") -> bool:
+        """Close a running Run; False when it was closed already, which stands."""
+        with self._writing() as session:
+            done = session.execute(
+                update(RunRow)
+                .where(RunRow.id == run_id, RunRow.state == RunState.RUNNING)
+                .values(state=state, message=message, finished_at=now())
+            )
+            return bool(done.rowcount)
+
+    def runs(self, kind: RunKind | None = None, limit: int = 20) -> list[Run]:
+        """Newest first."""
+        query = select(RunRow).order_by(RunRow.id.desc()).limit(limit)
+        if kind is not None:
+            query = query.where(RunRow.kind == kind)
+        with self._reading() as session:
+            return [_run(row) for row in session.scalars(query)]
+
+    def run(self, run_id: int) -> Run:
+        with self._reading() as session:
+            row = session.get(RunRow, run_id)
+            if row is None:
+                raise UsageError(f"There is no run {run_id}; the Benchmarks page lists those there are.")
+            return _run(row)
+
+    def add_reference_set(self, name: str, n: int, recipe: Mapping[str, Any]) -> None:
+        with self._writing() as session:
+            session.execute(
+                self._insert(ReferenceSetRow)
+                .values(name=name, n=n, recipe=dict(recipe))
+                .on_conflict_do_nothing(index_elements=["name"])
+            )
+
+    def add_score(self, score: Score) -> Score:
+        protocol = score.protocol
+        with self._writing() as session:
+            session.execute(
+                self._insert(ProtocolRow)
+                .values(
+                    fingerprint=protocol.fingerprint,
+                    name=protocol.name,
+                    version=protocol.version,
+                    settings=dict(protocol.settings),
+                )
+                .on_conflict_do_nothing(index_elements=["fingerprint"])
+            )
+            row = ScoreRow(
+                subject=score.subject,
+                metric=score.metric,
+                protocol_fingerprint=protocol.fingerprint,
+                contestant_id=score.contestant_id,
+                run_id=score.run_id,
+                value=score.value,
+                unscored=score.unscored,
+                details=dict(score.details),
+                at=score.at or now(),
+            )
+            session.add(row)
+            session.flush()
+            return replace(score, id=row.id, at=row.at)
+
+    def scores(self, limit: int = 200) -> list[Score]:
+        """Newest first."""
+        query = (
+            select(ScoreRow, ProtocolRow)
+            .join(ProtocolRow, ProtocolRow.fingerprint == ScoreRow.protocol_fingerprint)
+            .order_by(ScoreRow.id.desc())
+            .limit(limit)
+        )
+        with self._reading() as session:
+            return [_score(row, protocol) for row, protocol in session.execute(query)]
+
+
+def _counted(query: Select[Any], left: Any, right: Any) -> Select[Any]:
+    """Restrict to votes that count on the people's board, joined to the contestants of both sides."""
+    excluded: ColumnElement[bool] = exists().where(VoteExclusionRow.vote_id == VoteRow.id)
+    return (
+        query.select_from(VoteRow)
+        .join(BattleRow, BattleRow.id == VoteRow.battle_id)
+        .join(left, left.id == BattleRow.left_id)
+        .join(right, right.id == BattleRow.right_id)
+        .join(VoterRow, and_(VoterRow.id == VoteRow.voter_id, VoterRow.kind == VoterKind.PERSON))
+        .where(~excluded)
+    )
+
+
+_LEFT, _RIGHT = aliased(GenerationRow), aliased(GenerationRow)
+
+
+def _battles() -> Select[Any]:
+    return (
+        select(BattleRow, PromptRow, _LEFT, _RIGHT)
+        .join(PromptRow, PromptRow.id == BattleRow.prompt_id)
+        .join(_LEFT, _LEFT.id == BattleRow.left_id)
+        .join(_RIGHT, _RIGHT.id == BattleRow.right_id)
+    )
+
+
+def _prompt(row: PromptRow) -> Prompt:
+    return Prompt(row.text, row.category, tuple(row.tags), row.source, row.id)
+
+
+def _contestant(row: ContestantRow) -> Contestant:
+    return Contestant(row.name, row.backend, row.settings, row.card, row.id)
+
+
+def _generation_values(generation: Generation) -> dict[str, Any]:
+    image = generation.image
+    return {
+        "contestant_id": generation.contestant_id,
+        "prompt_id": generation.prompt_id,
+        "seed": generation.seed,
+        "sha256": image and image.sha256,
+        "width": image and image.width,
+        "height": image and image.height,
+        "media_type": image and image.media_type,
+        "seconds": generation.seconds,
+        "cost_usd": generation.cost_usd,
+        "failure": generation.failure,
+        "at": now(),
+    }
+
+
+def _generation(row: GenerationRow) -> Generation:
+    image = None
+    if row.sha256 is not None:
+        image = ImageRef(row.sha256, row.width or 0, row.height or 0, row.media_type or "")
+    return Generation(
+        row.contestant_id, row.prompt_id, row.seed, image, row.seconds, row.cost_usd, row.failure, row.id
+    )
+
+
+def _battle(row: BattleRow, prompt: PromptRow, left: GenerationRow, right: GenerationRow) -> Battle:
+    return Battle(
+        prompt=_prompt(prompt),
+        left=_generation(left),
+        right=_generation(right),
+        policy=row.policy,
+        probability=row.probability,
+        token=row.token,
+        drawn_for=row.drawn_for,
+        id=row.id,
+    )
+
+
+def _run(row: RunRow) -> Run:
+    return Run(
+        kind=row.kind, subject=row.subject, state=row.state, started_at=row.started_at, heartbeat_at=row.heartbeat_at,
+        done=row.done, total=row.total, stage=row.stage, message=row.message, pid=row.pid,
+        finished_at=row.finished_at, id=row.id,
+    )  # fmt: skip
+
+
+def _score(row: ScoreRow, protocol: ProtocolRow) -> Score:
+    return Score(
+        subject=row.subject,
+        metric=row.metric,
+        protocol=Protocol(protocol.name, protocol.version, protocol.settings),
+        value=row.value,
+        unscored=row.unscored,
+        details=row.details,
+        contestant_id=row.contestant_id,
+        run_id=row.run_id,
+        at=row.at,
+        id=row.id,
+    )

@@ -1,0 +1,35 @@
+"""Votes are append-only: the database itself refuses to change or delete one."""
+
+from __future__ import annotations
+
+LEDGER = ("votes", "vote_exclusions")
+
+
+def create(dialect: str) -> list[str]:
+    """The statements that guard the ledger on this dialect ("sqlite" or "postgresql")."""
+    if dialect == "sqlite":
+        return [
+            f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            for table in LEDGER
+            for verb in ("UPDATE", "DELETE")
+        ]
+    return [
+        "CREATE FUNCTION ledger_is_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$",
+        *(
+            f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION ledger_is_append_only()"
+            for table in LEDGER
+        ),
+    ]
+
+
+def drop(dialect: str) -> list[str]:
+    """The statements that undo `create`."""
+    if dialect == "sqlite":
+        return [f"DROP TRIGGER {table}_no_{verb}" for table in LEDGER for verb in ("update", "delete")]
+    return [
+        *(f"DROP TRIGGER {table}_append_only ON {table}" for table in LEDGER),
+        "DROP FUNCTION ledger_is_append_only()",
+    ]

@@ -1,0 +1,1 @@
+"""Automatic scores: distances between sets of images, text-image alignment, and judges."""
