@@ -102,6 +102,9 @@ class Contestant:
         object.__setattr__(self, "settings", frozen_mapping(self.settings))
         object.__setattr__(self, "card", frozen_mapping(self.card))
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.backend))
+
     @property
     def fingerprint(self) -> str:
         return fingerprint(backend=self.backend, settings=dict(self.settings))

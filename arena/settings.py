@@ -51,6 +51,11 @@ class Settings(BaseSettings):
     def url(self) -> str:
         return self.database_url or f"sqlite:///{(self.data_dir / 'arena.sqlite').absolute()}"
 
+    def as_environment(self) -> dict[str, str]:
+        """The same settings as environment variables, for a child process."""
+        values = {**self.model_dump(exclude_none=True), "data_dir": self.data_dir.absolute(), "database_url": self.url}
+        return {f"ARENA_{name.upper()}": str(value) for name, value in values.items()}
+
     @property
     def images_dir(self) -> Path:
         return self.data_dir / "images"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +12,10 @@ import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
+from arena.backends.weights import PACKAGE_SCHEME, folder_sha256, model_source
 from arena.errors import GenerationError, UsageError, WeightsError
 
-PACKAGE_SCHEME = "package://"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-def model_source(model: str) -> str:
-    """Where to load from: a folder for `package://PACKAGE/FOLDER`, otherwise the folder or hub id as given."""
-    if not model.startswith(PACKAGE_SCHEME):
-        return model
-    package, _, folder = model.removeprefix(PACKAGE_SCHEME).partition("/")
-    return str(files(package).joinpath(folder))
-
-
-def folder_sha256(folder: Path) -> str:
-    """One hash over the names and bytes of every weights file (*.safetensors) and config (*.json) in a folder."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in {".safetensors", ".json"}):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def best_device() -> str:

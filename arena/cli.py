@@ -1,0 +1,343 @@
+"""`arena …`: the same services as the pages, from the command line.
+
+Exit codes: 0 done, 1 an error said in one sentence, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from arena.errors import ArenaError, EnvironmentFault
+from arena.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from arena.bootstrap import Arena
+    from arena.services import generation
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="The image-generation arena: blind votes on pairs of images, Elo ratings, FID.",
+)
+out = Console()
+err = Console(stderr=True, soft_wrap=True)
+
+DataDir = Annotated[Path | None, typer.Option(help="Where the database and images live (default: arena-data).")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def main() -> None:
+    """Run the command; an ArenaError becomes one sentence on stderr and exit code 1."""
+    try:
+        app()
+    except ArenaError as error:
+        err.print(f"arena: {error}", markup=False, highlight=False)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        err.print("arena: stopped; what was finished is kept.")
+        raise SystemExit(130) from None
+
+
+def _open(settings: Settings, *, prepare: bool = False) -> Arena:
+    from arena.bootstrap import open_arena
+
+    return open_arena(settings, prepare=prepare)
+
+
+@app.command()
+def init(data_dir: DataDir = None) -> None:
+    """Prepare the data folder and database, and register the embedded teddies with their prompts."""
+    settings = load_settings(data_dir=data_dir)
+    _init(settings)
+    out.print(f"Ready in {str(settings.data_dir)!r}: next `arena generate`, then `arena serve`.", soft_wrap=True)
+
+
+def _init(settings: Settings) -> Arena:
+    from arena.services import teddies
+
+    arena = _open(settings, prepare=True)
+    for sentence in teddies.register(arena):
+        err.print(f"note: {sentence}", markup=False)
+    return arena
+
+
+@app.command()
+def demo(
+    data_dir: DataDir = None,
+    port: Annotated[int | None, typer.Option(help="Port of the page (default: 8501).")] = None,
+) -> None:
+    """Everything in one go: init, generate what is missing, serve. Run it again to go on where it stopped."""
+    settings = load_settings(data_dir=data_dir, port=port)
+    _require_free_port(settings)
+    report = _generate(_init(settings), settings)
+    for name, reason in report.unavailable.items():
+        err.print(f"note: {name} stays out: {reason}", markup=False)
+    _serve(settings)
+
+
+@app.command()
+def serve(
+    data_dir: DataDir = None,
+    port: Annotated[int | None, typer.Option(help="Port of the page (default: 8501).")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: localhost).")] = None,
+) -> None:
+    """Serve the arena's pages."""
+    settings = load_settings(data_dir=data_dir, port=port, host=host)
+    _require_free_port(settings)
+    _open(settings)
+    _serve(settings)
+
+
+def _require_free_port(settings: Settings) -> None:
+    from arena.services.doctor import port_is_free
+
+    if not port_is_free(settings.host, settings.port):
+        raise EnvironmentFault(
+            f"Port {settings.port} on {settings.host} is in use; stop what runs there or choose another with --port."
+        )
+
+
+def page_file() -> Path:
+    """app.py: beside the packages in a checkout, inside the package when installed from a wheel."""
+    package = Path(__file__).parent
+    for candidate in (package.parent / "app.py", package / "app.py"):
+        if candidate.is_file():
+            return candidate
+    raise EnvironmentFault(f"app.py was not found beside {str(package)!r}; reinstall the package.")
+
+
+def _serve(settings: Settings) -> None:
+    """Become the page's process: a fresh one, so that nothing heavy that was imported here lives on in it."""
+    page = page_file()
+    out.print(f"\n[bold]The arena is at http://{settings.host}:{settings.port}[/bold]  (Ctrl-C stops it)\n")
+    sys.stdout.flush()
+    arguments = [
+        sys.executable, "-m", "streamlit", "run", str(page),
+        "--server.port", str(settings.port), "--server.address", settings.host, "--server.headless", "true",
+    ]  # fmt: skip
+    os.execve(sys.executable, arguments, {**os.environ, **settings.as_environment()})
+
+
+@app.command()
+def generate(
+    contestant: Annotated[list[str] | None, typer.Option(help="Only this contestant; may be repeated.")] = None,
+    images_per_prompt: Annotated[int, typer.Option(min=1, help="How many seeds per prompt.")] = 1,
+    retry_failed: Annotated[bool, typer.Option(help="Try again what failed before.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make the missing images of every (contestant, prompt, seed); goes on where it stopped."""
+    settings = load_settings(data_dir=data_dir)
+    report = _generate(_open(settings), settings, contestant or (), images_per_prompt, retry_failed)
+    for name, reason in report.unavailable.items():
+        err.print(f"arena: {name} did not load: {reason}", markup=False)
+    if report.unavailable:
+        raise typer.Exit(1)
+
+
+def _generate(
+    arena: Arena,
+    settings: Settings,
+    names: list[str] | tuple[str, ...] = (),
+    images_per_prompt: int = 1,
+    retry_failed: bool = False,
+) -> generation.Report:
+    from arena.services import generation
+
+    missing = generation.plan(arena, names, images_per_prompt, retry_failed)
+    total = sum(map(len, missing.values()))
+    failed_before = sum(
+        attempt.failure is not None
+        for contestant in missing
+        for attempt in arena.store.generations(contestant.id or 0)
+    )
+    if not total:
+        out.print(f"Every image is there{_failures(failed_before, retry_failed)}.")
+        return generation.Report()
+    with _bar("Generating", "seconds per image") as update:
+        report = generation.fill(
+            arena,
+            missing,
+            _make_backend(settings),
+            lambda p: update(p.contestant, p.done, p.total, "" if p.seconds_per_image is None else f"{p.seconds_per_image:.2f} s each"),
+        )
+    out.print(f"{report.made} images made, {len(report.failed)} failed{_failures(failed_before, retry_failed)}.")
+    for line in report.failed[:10]:
+        err.print(f"failed: {line}", markup=False)
+    return report
+
+
+def _failures(count: int, retried: bool) -> str:
+    return f"; {count} failed earlier, --retry-failed tries them again" if count and not retried else ""
+
+
+def _make_backend(settings: Settings) -> generation.MakeBackend:
+    from arena.backends.base import create_backend
+
+    def make(contestant):  # type: ignore[no-untyped-def]
+        if settings.threads:
+            import torch
+
+            torch.set_num_threads(settings.threads)
+        return create_backend(contestant)
+
+    return make
+
+
+@app.command()
+def board(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Print the leaderboard."""
+    from arena.services.leaderboard import leaderboard
+
+    result = leaderboard(_open(load_settings(data_dir=data_dir)))
+    if as_json:
+        print(json.dumps(asdict(result)))
+        return
+    table = Table(title=f"Elo (K = {result.k_factor:g}) after {result.votes} votes")
+    for heading in ("#", "Model", "Elo", "Votes", "Wins", "Losses", "Ties", "Both bad", "s/image", ""):
+        table.add_column(heading, justify="left" if heading in ("Model", "") else "right")
+    for row in result.rows:
+        rate = "–" if row.both_bad_rate is None else f"{row.both_bad_rate:.0%}"
+        seconds = "–" if row.seconds_per_image is None else f"{row.seconds_per_image:.2f}"
+        table.add_row(
+            str(row.rank), row.name, f"{row.elo:.1f}", str(row.votes), str(row.wins), str(row.losses), str(row.ties),
+            rate, seconds, "provisional" if row.provisional else "",
+        )  # fmt: skip
+    out.print(table)
+
+
+@app.command()
+def replay(data_dir: DataDir = None) -> None:
+    """Rate every vote again from the first, and check that the live ratings are the same to the last bit."""
+    from arena.rating import elo
+    from arena.services.battles import BOARD
+
+    settings = load_settings(data_dir=data_dir)
+    arena = _open(settings)
+    votes = arena.store.voted_pairs()
+    live, again = arena.store.cached_ratings(BOARD), elo.replay(votes, settings.k_factor)
+    if live != again:
+        raise ArenaError(f"The live ratings {live} are not the replay's {again}; the next vote computes them anew.")
+    out.print(f"{len(votes)} votes replayed: {len(live)} live ratings are equal to the last bit.")
+
+
+@app.command()
+def fid(
+    real_dir: Annotated[Path, typer.Argument(help="Folder of real images.")],
+    generated_dir: Annotated[Path, typer.Argument(help="Folder of generated images.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
+    limit: Annotated[int | None, typer.Option(min=2, help="Use the first N images of each folder.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
+    weights: Annotated[Path | None, typer.Option(help="Inception weights; otherwise found, see `arena doctor`.")] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Fréchet Inception distance between two folders of images."""
+    from evaluators.distribution.fid import fid as compute
+
+    settings = load_settings(data_dir=data_dir)
+    with _bar("FID", "images", console=err) as update:
+        result = compute(
+            real_dir,
+            generated_dir,
+            batch_size=batch_size,
+            limit=limit,
+            device=device,
+            weights=weights or settings.inception_weights,
+            cache_dir=settings.cache_dir,
+            progress=lambda stage, done, total: update(stage, done, total, ""),
+        )
+    for path, reason in result.dropped:
+        err.print(f"dropped: {path}: {reason}", markup=False)
+    for path, note in result.converted:
+        err.print(f"converted: {path}: {note}", markup=False)
+    for warning in result.warnings:
+        err.print(f"warning: {warning}", markup=False)
+    if as_json:
+        print(json.dumps(result.as_json()))
+        return
+    out.print(f"[bold]FID {result.fid:.4f}[/bold]  ({result.n_real} real, {result.n_generated} generated)")
+    out.print(f"protocol {result.protocol.id}, fingerprint {result.protocol.fingerprint[:12]}…, "
+              f"weights sha256 {result.weights_sha256[:12]}…, {result.seconds:.1f} s", soft_wrap=True)  # fmt: skip
+
+
+@app.command("run-fid", hidden=True)
+def run_fid(run_id: int, contestant: str, n_real: Annotated[int, typer.Option()] = 500) -> None:
+    """The process behind a run of the Benchmarks page."""
+    from arena.services import benchmarks
+
+    benchmarks.run_fid(_open(load_settings()), run_id, contestant, n_real)
+
+
+@app.command()
+def teddies(
+    folder: Annotated[Path, typer.Argument(help="Where to write the PNG files.")],
+    n: Annotated[int, typer.Option(min=1, help="How many.")] = 500,
+    seed: Annotated[int, typer.Option(help="Same seed, same images.")] = 0,
+) -> None:
+    """Write rendered teddies, the real images of the embedded world, into a folder."""
+    from arena.services.teddies import write_rendered
+
+    write_rendered(folder, n, seed)
+    out.print(f"{n} rendered teddies in {str(folder)!r}.", soft_wrap=True)
+
+
+@app.command()
+def images(
+    contestant: Annotated[str, typer.Argument(help="Name of the contestant.")],
+    folder: Annotated[Path, typer.Argument(help="Where to write the PNG files.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Copy a contestant's images into a folder, for `arena fid` and the like."""
+    from arena.services.generation import write_images
+
+    count = write_images(_open(load_settings(data_dir=data_dir)), contestant, folder)
+    out.print(f"{count} images of {contestant!r} in {str(folder)!r}.", soft_wrap=True)
+
+
+@app.command()
+def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Say what is installed, which weights are found, what is missing and how to get it. Exit code 1 if something is."""
+    from arena.services.doctor import Verdict, examine
+
+    findings = examine(load_settings(data_dir=data_dir))
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        marks = {Verdict.OK: "[green]ok[/green]", Verdict.OPTIONAL: "[yellow]–[/yellow]", Verdict.MISSING: "[red]missing[/red]"}
+        table = Table(show_header=False, box=None)
+        for finding in findings:
+            table.add_row(marks[finding.verdict], finding.subject, finding.found, finding.remedy)
+        out.print(table)
+    if any(finding.verdict is Verdict.MISSING for finding in findings):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _bar(title: str, unit: str, console: Console = out) -> Iterator[Callable[[str, int, int, str], None]]:
+    """A progress bar; yields update(stage, done, total, note)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=None, note="")
+
+        def update(stage: str, done: int, total: int, note: str) -> None:
+            progress.update(task, description=f"{title}: {stage}", completed=done, total=total or None, note=note)
+
+        yield update
+
+
+if __name__ == "__main__":
+    main()
