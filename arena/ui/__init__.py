@@ -1,0 +1,1 @@
+"""The pages, one screen per file: each draws and calls one service."""

@@ -1,0 +1,60 @@
+"""What every page needs: the arena, the visitor, and a sentence instead of a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from urllib.parse import quote
+
+import streamlit as st
+
+from arena.bootstrap import Arena, open_arena
+from arena.domain import Side
+from arena.errors import ArenaError
+from arena.services import voters
+
+
+COOKIE = "arena_voter"
+
+
+@lru_cache(maxsize=1)
+def the_arena() -> Arena:
+    """The one Arena of this process, shared by pages and routes. A failed opening is tried again at the next call."""
+    return open_arena()
+
+
+def this_voter(arena: Arena) -> str:
+    """The visitor's voter id: from the signed cookie, or for this sitting only where cookies are refused."""
+    known = voters.voter_id(arena, st.context.cookies.get(COOKIE))
+    if known:
+        return known
+    if "voter_token" not in st.session_state:
+        st.session_state["voter_token"] = voters.new_voter_token(arena)
+    return voters.voter_id(arena, st.session_state["voter_token"]) or ""
+
+
+@contextmanager
+def said_plainly() -> Iterator[None]:
+    """An error meant for a person is shown as its sentence."""
+    try:
+        yield
+    except ArenaError as error:
+        st.error(str(error), icon=":material/error:")
+
+
+def picture_url(token: str, side: Side) -> str:
+    """Where the browser finds one side of a battle; the token says nothing about who made it."""
+    return f"/img/{quote(token, safe='')}/{side}"
+
+
+def empty_state(title: str, text: str) -> None:
+    """What a page shows when it has nothing to show: what is missing, and what to do next."""
+    with st.container(border=True):
+        st.subheader(title, anchor=False)
+        st.markdown(text)
+
+
+def heading(title: str, text: str) -> None:
+    st.title(title, anchor=False)
+    st.markdown(text)

@@ -1,0 +1,18 @@
+"""The script that Streamlit runs for every visitor: the frame around the pages."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from arena.ui import about, benchmarks, leaderboard, vote
+
+PAGES = [
+    st.Page(vote.page, title="Vote", icon=":material/how_to_vote:", url_path="vote", default=True),
+    st.Page(leaderboard.page, title="Leaderboard", icon=":material/leaderboard:", url_path="leaderboard"),
+    st.Page(benchmarks.page, title="Benchmarks", icon=":material/science:", url_path="benchmarks"),
+    st.Page(about.page, title="How it works", icon=":material/info:", url_path="how-it-works"),
+]
+
+st.set_page_config(page_title="Image arena", page_icon=":material/how_to_vote:", layout="wide")
+st.html(Path(__file__).with_name("chrome.css"))
+st.navigation(PAGES, position="top").run()

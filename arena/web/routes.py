@@ -1,0 +1,52 @@
+"""Routes beside Streamlit's own: pictures by opaque token, and health."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from arena.bootstrap import Arena
+from arena.errors import ArenaError, UnknownBattle
+from arena.services import battles
+
+# No ETag and no Last-Modified: both are the same for one file under every token, and so would tell its maker.
+PICTURE_HEADERS = {
+    "Cache-Control": "private, max-age=86400, immutable",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def routes(the_arena: Callable[[], Arena]) -> list[Route]:
+    """`the_arena` gives the one Arena of the process; it is opened at the first request, not at import."""
+
+    def picture(request: Request) -> Response:
+        return picture_response(the_arena, **request.path_params)
+
+    def health(_: Request) -> Response:
+        return health_response(the_arena)
+
+    return [Route("/img/{token}/{side}", picture), Route("/healthz", health)]
+
+
+def picture_response(the_arena: Callable[[], Arena], token: str, side: str) -> Response:
+    """One side of a battle, under a name that tells nothing."""
+    try:
+        content, media_type = battles.image(the_arena(), token, side)
+    except UnknownBattle:
+        return PlainTextResponse("There is no such picture; reload the page for a new pair.", status_code=404)
+    except ArenaError as error:
+        return PlainTextResponse(str(error), status_code=503)
+    return Response(content, media_type=media_type, headers=PICTURE_HEADERS)
+
+
+def health_response(the_arena: Callable[[], Arena]) -> Response:
+    """200 when the database opens, 503 with the reason when it does not."""
+    try:
+        the_arena()
+    except ArenaError as error:
+        return JSONResponse({"status": "unavailable", "reason": str(error)}, status_code=503)
+    return JSONResponse({"status": "ok"})
