@@ -1,0 +1,96 @@
+"""The database: migrations, refusals, the append-only ledger."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from arena.bootstrap import Arena, open_arena
+from arena.errors import DatabaseError, DatabaseTooNew
+from arena.services import battles
+from arena.settings import Settings, load_settings
+from db import engine as engines
+from db.schema import Base
+from tests.conftest import fill_with_swatches
+
+
+def test_migrations_make_exactly_the_schema(any_arena: Arena) -> None:
+    with any_arena.store.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_migrations_go_down_and_up_again(any_arena: Arena) -> None:
+    engine = any_arena.store.engine
+    with engine.connect() as connection, connection.begin():
+        command.downgrade(engines.alembic_config(connection), "base")
+    assert engines.revision(engine) is None
+    engines.migrate(engine)
+    assert engines.revision(engine) == engines.head_revision()
+
+
+def test_migrating_twice_changes_nothing(seeded: Arena, settings: Settings) -> None:
+    before = seeded.store.contestants()
+    again = open_arena(settings, prepare=True)
+    assert again.store.contestants() == before
+    assert again.secret == seeded.secret
+
+
+@pytest.mark.parametrize("statement", ["UPDATE votes SET outcome = 'tie'", "DELETE FROM votes"])
+def test_the_database_refuses_to_change_a_vote(any_arena: Arena, statement: str) -> None:
+    fill_with_swatches(any_arena, prompts=1, contestants=2)
+    [battle] = battles.open_battles(any_arena, "person:x", n=1)
+    battles.vote(any_arena, "person:x", battle.token, "left")
+    with pytest.raises(DBAPIError, match="append-only"), any_arena.store.engine.connect() as connection:
+        connection.execute(text(statement))
+    assert [vote.outcome.value for vote in any_arena.store.votes()] == ["left"]
+
+
+def test_a_database_of_a_newer_version_is_refused(arena: Arena, settings: Settings) -> None:
+    with sqlite3.connect(settings.data_dir / "arena.sqlite") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    for prepare in (False, True):
+        with pytest.raises(DatabaseTooNew, match=r"'9999', which this version does not know; upgrade the arena"):
+            open_arena(settings, prepare=prepare)
+
+
+def test_a_missing_database_says_to_init(tmp_path: Path) -> None:
+    tmp_path.joinpath("data").mkdir()
+    with pytest.raises(DatabaseError, match="is empty; run `arena init`"):
+        open_arena(load_settings(data_dir=tmp_path / "data"))
+
+
+def test_a_file_that_is_no_database_is_refused(settings: Settings) -> None:
+    settings.data_dir.mkdir()
+    (settings.data_dir / "arena.sqlite").write_text("these are not the tables you are looking for" * 100)
+    with pytest.raises(DatabaseError, match="cannot be opened"):
+        open_arena(settings, prepare=True)
+
+
+def test_an_unknown_database_url_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError, match="'oracel://x' cannot be used"):
+        open_arena(load_settings(data_dir=tmp_path, database_url="oracel://x"), prepare=True)
+
+
+def test_a_password_is_never_shown() -> None:
+    assert "secret" not in engines.shown(engines.open_engine("postgresql://arena:secret@localhost/x"))
+
+
+def test_sqlite_runs_in_wal_and_writers_begin_immediate(arena: Arena) -> None:
+    with arena.store.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+    with arena.store._writing() as session:
+        session.connection()  # nothing written yet, and still a second writer must wait
+        other = sqlite3.connect(arena.settings.data_dir / "arena.sqlite", timeout=0, isolation_level=None)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        other.close()
