@@ -1,7 +1,7 @@
 """The two contracts of automatic evaluation. An evaluator is a small frozen object holding its settings.
 
-    two sets of images           -> Score              SetEvaluator
-    a prompt and its images      -> Score or Outcome   PromptEvaluator
+SetEvaluator      two sets of images       -> Score
+PromptEvaluator   a prompt and its images  -> Score or Outcome
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ def no_progress(stage: str, done: int, total: int) -> None:
 
 class SetEvaluator(typing.Protocol):
     def score(
-        self, real: ImageSet, generated: ImageSet, *, subject: str, contestant_id: int | None = None, run_id: int | None = None
+        self,
+        real: ImageSet,
+        generated: ImageSet,
+        *,
+        subject: str,
+        contestant_id: int | None = None,
+        run_id: int | None = None,
     ) -> Score:
         """One figure for the generated set, its protocol in it. Raises ArenaError where there is none to give."""
 

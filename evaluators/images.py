@@ -23,7 +23,10 @@ from PIL import Image, ImageCms, ImageOps
 from arena.errors import ImageError
 
 IMAGE_SUFFIXES = frozenset(
-    ".png .apng .jpg .jpeg .jpe .jfif .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif .heic .heif .jxl".split()
+    {
+        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif", ".jxl"),
+    }
 )
 # Pillow's own limit (a quarter of a gigabyte as RGB); kept here because any importer may switch Pillow's off.
 MAX_PIXELS = 89_478_485
@@ -97,7 +100,9 @@ def decode_noted(source: Path | str | bytes) -> Decoded:
     try:
         content = source if isinstance(source, bytes) else Path(source).read_bytes()
     except OSError as error:
-        raise ImageError(f"{name} cannot be read ({error.strerror or error}): check the path and its permissions.") from error
+        raise ImageError(
+            f"{name} cannot be read ({error.strerror or error}): check the path and its permissions."
+        ) from error
     if not content:
         raise ImageError(f"{name} is empty (0 bytes): remove it or write it again.")
     try:
@@ -130,7 +135,9 @@ def read_folder(
     images, ignored = _list_files(folder)
     if not images:
         others = f"its {len(ignored)} files have no image suffix" if ignored else "it is empty"
-        raise ImageError(f"No images in {folder}: {others}; put at least {MINIMUM_IMAGES} images there, for example PNG.")
+        raise ImageError(
+            f"No images in {folder}: {others}; put at least {MINIMUM_IMAGES} images there, for example PNG."
+        )
     good: list[Path] = []
     dropped: list[tuple[str, str]] = []
     converted: list[tuple[str, str]] = []
@@ -211,7 +218,8 @@ def _to_rgb(image: Image.Image) -> Decoded:
     notes = []
     if getattr(image, "is_animated", False):
         notes.append(f"first of {image.n_frames} frames")  # type: ignore[attr-defined]
-    high_byte = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) and image.mode in ("RGB", "RGBA", "LA")
+    stored_16_bit = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    high_byte = stored_16_bit and image.mode in ("RGB", "RGBA", "LA")
     container, profile = image.format, image.info.get("icc_profile")
     try:
         turned = image.getexif().get(EXIF_ORIENTATION) in range(2, 9)
@@ -258,7 +266,7 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 def _grey_from_16_bit(image: Image.Image, container: str | None) -> Image.Image:
     """Mode L from 16-bit grey; a transparent grey level, where the file names one, becomes alpha (mode LA).
 
-    Pillow's own convert("L") clips every value above 255 to white. Raises ValueError for 32-bit data: its white is unknown.
+    Pillow's own convert("L") clips every value above 255 to white. Raises ValueError for 32-bit data.
     """
     if not image.mode.startswith("I;16") and not (image.mode == "I" and container in ("PNG", "PPM")):
         raise ValueError("32-bit pixels have no agreed white level; save it with 8 or 16 bits")

@@ -7,7 +7,6 @@ distribution -> torch's own cache. Every file is known by its sha256; one that i
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -70,7 +69,8 @@ def inception(
 
     `explicit` wins and is never passed over: it must be the published .pth or the TorchScript file.
     `torch_cache` is the folder of torch.hub's checkpoints, by default torch's own.
-    Raises WeightsError where no file is found or one is not the expected, EnvironmentFault where the cache cannot be written.
+    Raises WeightsError where no file is found or one is not the expected, EnvironmentFault where the cache cannot be
+    written.
     """
     source = find_inception(explicit, distribution=distribution, torch_cache=torch_cache)
     found = checked_sha256(source, {TORCHSCRIPT_SHA256, OFFICIAL_SHA256})
@@ -85,10 +85,12 @@ def find_inception(
     distribution: str = INCEPTION_DISTRIBUTION,
     torch_cache: Path | None = None,
 ) -> Path:
-    """The first file in the order of this module, not yet checked. Raises WeightsError with the command that brings one."""
+    """The first file in this module's order, not yet checked. Raises WeightsError with the command that brings one."""
     if explicit is not None:
         if not Path(explicit).is_file():
-            raise WeightsError(f"No weights file {explicit}: correct the path, or leave it out and run `{INCEPTION_INSTALL}`.")
+            raise WeightsError(
+                f"No weights file {explicit}: correct the path, or leave it out and run `{INCEPTION_INSTALL}`."
+            )
         return Path(explicit)
     member = distribution_file(distribution, TORCHSCRIPT_MEMBER)
     if member is not None:
@@ -119,7 +121,9 @@ def checked_sha256(path: Path, expected: set[str]) -> str:
         state = path.stat()
         found = _file_sha256(str(path), state.st_mtime_ns, state.st_size)
     except OSError as error:
-        raise WeightsError(f"Weights {path} cannot be read ({error.strerror}): check the file and its permissions.") from error
+        raise WeightsError(
+            f"Weights {path} cannot be read ({error.strerror}): check the file and its permissions."
+        ) from error
     if found not in expected:
         raise WeightsError(
             f"{path} is not FID's Inception: expected sha256 {' or '.join(sorted(expected))}, got {found}; "
@@ -131,7 +135,7 @@ def checked_sha256(path: Path, expected: set[str]) -> str:
 @lru_cache(maxsize=32)
 def _file_sha256(path: str, mtime_ns: int, size: int) -> str:
     """Times and size are only the key of the memo: a changed file is hashed again."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -159,7 +163,7 @@ def port_torchscript(script: Mapping[str, Tensor]) -> dict[str, Tensor]:
     layers = [name.removesuffix(".weight") for name in script if name.endswith(".weight")]
     if len(layers) != len(INCEPTION_CONVOLUTIONS):
         raise WeightsError(
-            f"Inception has {len(INCEPTION_CONVOLUTIONS)} convolutions, these weights {len(layers)}: run `{INCEPTION_INSTALL}`."
+            f"Inception has {len(INCEPTION_CONVOLUTIONS)} convolutions, this file {len(layers)}: run `{INCEPTION_INSTALL}`."
         )
     ported = {}
     for name, layer in zip(INCEPTION_CONVOLUTIONS, layers, strict=True):
@@ -180,12 +184,17 @@ def _ported(source: Path, cache_dir: Path) -> Path:
     if not _is_ported(cached):
         _write_state_dict(port_torchscript(_torchscript_tensors(source)), cached)
         if not _is_ported(cached):
-            raise WeightsError(f"Ported weights {cached} do not read back as written: free space on that disk, then try again.")
+            raise WeightsError(
+                f"Ported weights {cached} do not read back as written: free space on that disk, then try again."
+            )
     return cached
 
 
 def _is_ported(path: Path) -> bool:
-    return path.is_file() and _tensors_sha256_of(str(path), path.stat().st_mtime_ns, path.stat().st_size) == PORTED_TENSORS_SHA256
+    return (
+        path.is_file()
+        and _tensors_sha256_of(str(path), path.stat().st_mtime_ns, path.stat().st_size) == PORTED_TENSORS_SHA256
+    )
 
 
 @lru_cache(maxsize=8)
@@ -217,12 +226,12 @@ def _write_state_dict(tensors: Mapping[str, Tensor], target: Path) -> None:
             try:
                 torch.save(dict(tensors), file)
             except BaseException:
-                os.unlink(file.name)
+                Path(file.name).unlink()
                 raise
-        os.replace(file.name, target)
+        Path(file.name).replace(target)
     except OSError as error:
         raise EnvironmentFault(
-            f"Cannot write {target} ({error.strerror or error}): choose a cache folder that can be written, with 100 MB free."
+            f"Cannot write {target} ({error.strerror or error}): choose a writable cache folder with 100 MB free."
         ) from error
 
 
