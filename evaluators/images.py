@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from arena.errors import ImageError
 
@@ -112,7 +112,7 @@ def decode_noted(source: Path | str | bytes) -> Decoded:
             return _to_rgb(image)
     except ImageError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError(f"{name} is not an image in a format known here: remove it or save it as PNG.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(name, "too many pixels") from error
@@ -246,7 +246,7 @@ def _to_rgb(image: Image.Image) -> Decoded:
         notes.append("CMYK converted to RGB")
     rgb, profile_note = _to_srgb(colour, profile)
     notes.extend(profile_note)
-    if alpha is not None and alpha.getextrema()[0] < 255:
+    if alpha is not None and np.asarray(alpha).min() < 255:
         rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
         notes.append("alpha composited on white")
     return Decoded(np.array(rgb, dtype=np.uint8), tuple(notes))
@@ -295,6 +295,7 @@ def _to_srgb(colour: Image.Image, profile: Any) -> tuple[Image.Image, list[str]]
             outputMode="RGB",
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
+        assert converted is not None  # only an in-place conversion returns None
         return converted, ["ICC profile converted to sRGB"]
     except (ImageCms.PyCMSError, OSError, TypeError):
         return colour.convert("RGB"), ["ICC profile not convertible, ignored"]

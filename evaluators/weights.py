@@ -52,7 +52,7 @@ INCEPTION_CONVOLUTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class InceptionWeights:
-    """A state dict file for torch-fidelity's FeatureExtractorInceptionV3, and the sha256 of the file it came from."""
+    """A file of FID's Inception, and the sha256 (hex) by which its contents were known."""
 
     path: Path
     sha256: str
@@ -65,18 +65,15 @@ def inception(
     distribution: str = INCEPTION_DISTRIBUTION,
     torch_cache: Path | None = None,
 ) -> InceptionWeights:
-    """FID's Inception, ready to load; a TorchScript source is ported once into `cache_dir`.
+    """A state dict that torch-fidelity's FeatureExtractorInceptionV3 loads, with the sha256 of the file it came from.
 
-    `explicit` wins and is never passed over: it must be the published .pth or the TorchScript file.
-    `torch_cache` is the folder of torch.hub's checkpoints, by default torch's own.
-    Raises WeightsError where no file is found or one is not the expected, EnvironmentFault where the cache cannot be
-    written.
+    The published .pth is one; the TorchScript file is ported once into `cache_dir`, and again if that copy is damaged.
+    Raises what `find_inception` raises, and EnvironmentFault where the cache cannot be written.
     """
     source = find_inception(explicit, distribution=distribution, torch_cache=torch_cache)
-    found = checked_sha256(source, {TORCHSCRIPT_SHA256, OFFICIAL_SHA256})
-    if found == OFFICIAL_SHA256:
-        return InceptionWeights(source, found)
-    return InceptionWeights(_ported(source, Path(cache_dir)), found)
+    if source.sha256 == OFFICIAL_SHA256:
+        return source
+    return InceptionWeights(_ported(source.path, Path(cache_dir)), source.sha256)
 
 
 def find_inception(
@@ -84,8 +81,18 @@ def find_inception(
     *,
     distribution: str = INCEPTION_DISTRIBUTION,
     torch_cache: Path | None = None,
-) -> Path:
-    """The first file in this module's order, not yet checked. Raises WeightsError with the command that brings one."""
+) -> InceptionWeights:
+    """The first file in this module's order, checked.
+
+    `explicit` wins and is never passed over: it must be the published .pth or the TorchScript file.
+    `torch_cache` is the folder of torch.hub's checkpoints, by default torch's own.
+    Raises WeightsError, with the command that brings the weights, where none is found or one is not the expected.
+    """
+    path = _find_path(explicit, distribution, torch_cache)
+    return InceptionWeights(path, checked_sha256(path, {TORCHSCRIPT_SHA256, OFFICIAL_SHA256}))
+
+
+def _find_path(explicit: Path | str | None, distribution: str, torch_cache: Path | None) -> Path:
     if explicit is not None:
         if not Path(explicit).is_file():
             raise WeightsError(
@@ -163,7 +170,7 @@ def port_torchscript(script: Mapping[str, Tensor]) -> dict[str, Tensor]:
     layers = [name.removesuffix(".weight") for name in script if name.endswith(".weight")]
     if len(layers) != len(INCEPTION_CONVOLUTIONS):
         raise WeightsError(
-            f"Inception has {len(INCEPTION_CONVOLUTIONS)} convolutions, this file {len(layers)}: run `{INCEPTION_INSTALL}`."
+            f"Inception has {len(INCEPTION_CONVOLUTIONS)} convolutions, not {len(layers)}: run `{INCEPTION_INSTALL}`."
         )
     ported = {}
     for name, layer in zip(INCEPTION_CONVOLUTIONS, layers, strict=True):
@@ -213,7 +220,8 @@ def _torchscript_tensors(path: Path) -> dict[str, Tensor]:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r".*torch\.jit\.load.* is deprecated")
-        return torch.jit.load(str(path), map_location="cpu").state_dict()
+        tensors: dict[str, Tensor] = torch.jit.load(str(path), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+    return tensors
 
 
 def _write_state_dict(tensors: Mapping[str, Tensor], target: Path) -> None:
