@@ -37,8 +37,9 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         choices = sorted(known)
-        close = get_close_matches(name, choices, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        folded = {choice.casefold(): choice for choice in choices}
+        close = get_close_matches(name.casefold(), folded, n=1)
+        hint = f"did you mean {folded[close[0]]!r}? " if close else ""
         listed = ", ".join(choices) or "none yet"
         super().__init__(f"Unknown {kind} {name!r}: {hint}known: {listed}.")
         self.kind, self.name, self.known = kind, name, choices

@@ -6,6 +6,7 @@ It checks an installation, fills an arena in tests, and fails on demand.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
@@ -14,9 +15,12 @@ from arena.errors import GenerationError
 
 
 class SwatchBackend:
-    def __init__(self, size: int = 64, tint: str = "", fails_on: str = ""):
-        """`size` in pixels; `tint` makes two contestants differ; prompts that contain `fails_on` raise."""
-        self.size, self.tint, self.fails_on = size, tint, fails_on
+    def __init__(self, size: int = 64, tint: str = "", fails_on: str = "", pause: float = 0.0):
+        """`size` in pixels; `tint` makes two contestants differ; prompts that contain `fails_on` raise.
+
+        `pause` is how many seconds each image takes, to see a progress bar or to stop in the middle.
+        """
+        self.size, self.tint, self.fails_on, self.pause = size, tint, fails_on, pause
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
         return [self._card(prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
@@ -24,6 +28,7 @@ class SwatchBackend:
     def _card(self, prompt: str, seed: int) -> Image.Image:
         if self.fails_on and self.fails_on in prompt:
             raise GenerationError(f"the swatch refuses prompts with {self.fails_on!r}")
+        time.sleep(self.pause)
         ink = hashlib.sha256(f"{self.tint}|{prompt}|{seed}".encode()).digest()
         card = Image.new("RGB", (self.size, self.size), tuple(ink[:3]))
         box = [self.size // 4, self.size // 4, self.size * 3 // 4, self.size * 3 // 4]

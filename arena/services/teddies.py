@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def teddy_contestants() -> list[Contestant]:
                 "width": teddy.size,
                 "call": dict(teddy.call),
             },
-            teddy.card,
+            asdict(teddy.card),
         )
         for teddy in TEDDIES
     ]
