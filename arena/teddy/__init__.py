@@ -1,0 +1,1 @@
+"""The embedded world: teddy bears with known truth, and real diffusion pipelines that draw them."""
