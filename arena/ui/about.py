@@ -6,6 +6,8 @@ import streamlit as st
 
 from arena.ui.common import heading
 
+READABLE = 740  # pixels: about 90 characters a line
+
 TEXT = r"""
 ### Voting
 You see one prompt and two pictures by two different models. Which model stands on which side is drawn by a fair coin, and
@@ -52,4 +54,4 @@ of these agree. Where people and FID disagree, both are shown.
 
 def page() -> None:
     heading("How it works", "What you vote on, and what every number on this site means.")
-    st.markdown(TEXT)
+    st.container(width=READABLE).markdown(TEXT)

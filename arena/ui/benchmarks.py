@@ -30,11 +30,11 @@ COLUMNS = {
     "unscored": st.column_config.TextColumn("Unscored because"),
     "n_real": st.column_config.NumberColumn("Real", help="Real pictures compared with"),
     "n_generated": st.column_config.NumberColumn("Generated", help="Pictures of the model"),
+    "seconds": st.column_config.NumberColumn("Seconds", format="%.1f"),
+    "at": st.column_config.DatetimeColumn("When (UTC)", format="D MMM YYYY, HH:mm"),
     "protocol": st.column_config.TextColumn("Protocol", help="Name and version of the recipe"),
     "fingerprint": st.column_config.TextColumn("Fingerprint", help="Hash of every setting of the recipe"),
     "weights": st.column_config.TextColumn("Weights", help="sha256 of the feature network"),
-    "seconds": st.column_config.NumberColumn("Seconds", format="%.1f"),
-    "at": st.column_config.DatetimeColumn("When (UTC)", format="D MMM YYYY, HH:mm"),
 }
 
 COMPARE = """

@@ -13,6 +13,7 @@ from arena.ui.common import empty_state, heading, said_plainly, the_arena
 
 START = 1000
 ROW_PIXELS = 34
+AXIS_PIXELS = 56
 
 COLUMNS = {
     "rank": st.column_config.NumberColumn("Rank", width=55, help="1 + how many models are rated strictly higher"),
@@ -66,17 +67,19 @@ def explained(board: Leaderboard) -> str:
     )
 
 
-def chart(board: Leaderboard) -> alt.Chart:
+def chart(board: Leaderboard) -> alt.LayerChart:
     """Each model's distance from the rating that everyone starts with."""
     base = alt.Chart(table(board).assign(start=START)).encode(
-        y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=200, ticks=False, domain=False, labelPadding=10)),
+        x=alt.X(
+            "elo:Q",
+            title="Elo, from the 1000 that everyone starts with",
+            scale=alt.Scale(zero=False, nice=True, padding=12),
+            axis=alt.Axis(tickCount=6, format="d"),
+        ),
+        y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False, labelPadding=12)),
         tooltip=[alt.Tooltip("name:N", title="Model"), alt.Tooltip("elo:Q", format=".1f", title="Elo"), "votes:Q"],
     )
-    scale = alt.Scale(zero=False, nice=True, padding=14)
-    stem = base.mark_rule(strokeWidth=2, opacity=0.45).encode(
-        x=alt.X("elo:Q", scale=scale, title="Elo; everyone starts at 1000"), x2="start:Q"
-    )
-    dot = base.mark_circle(size=130, opacity=1).encode(x=alt.X("elo:Q", scale=scale))
-    names = base.mark_text(align="center", dy=-14).encode(x="elo:Q", text=alt.Text("elo:Q", format=".0f"))
-    picture = alt.layer(stem, dot, names).properties(height=ROW_PIXELS * len(board.rows) + 60)
-    return picture.properties(description="Elo rating of each model, as a distance from 1000")
+    stem = base.mark_bar(height=2, opacity=0.55).encode(x2="start:Q")
+    dot = base.mark_circle(size=150, opacity=1)
+    described = "Elo rating of each model, as a distance from 1000"
+    return alt.layer(stem, dot).properties(height=ROW_PIXELS * len(board.rows) + AXIS_PIXELS, description=described)

@@ -13,6 +13,10 @@ PAGES = [
     st.Page(about.page, title="How it works", icon=":material/info:", url_path="how-it-works"),
 ]
 
-st.set_page_config(page_title="Image arena", page_icon=":material/how_to_vote:", layout="wide")
+MARK = Path(__file__).with_name("mark.svg")
+
+# A picture of our own: Streamlit would fetch a named icon from a font server.
+st.set_page_config(page_title="Image arena", page_icon=str(MARK), layout="wide")
+st.logo(str(MARK), size="large")
 st.html(Path(__file__).with_name("chrome.css"))
 st.navigation(PAGES, position="top").run()

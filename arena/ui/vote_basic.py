@@ -21,7 +21,10 @@ CHOICES = [
     ("Skip", None, "S"),
 ]
 
-PICTURE = '<img src="{url}" alt="Picture {letter}" style="width:100%;height:46vh;object-fit:contain;image-rendering:auto">'
+PAIR = """<div style="display:grid;grid-template-columns:1fr 1fr;gap:16px">
+<img src="{left}" alt="Picture A" style="width:100%;height:46vh;object-fit:contain">
+<img src="{right}" alt="Picture B" style="width:100%;height:46vh;object-fit:contain">
+</div>"""
 
 
 @st.fragment
@@ -41,8 +44,7 @@ def page() -> None:
 def draw_battle(battle: battles.BlindBattle) -> None:
     st.caption("Which picture fits the prompt better?")
     st.text(battle.prompt)
-    for column, letter, side in zip(st.columns(2), "AB", Side, strict=True):
-        column.html(PICTURE.format(url=escape(picture_url(battle.token, side)), letter=letter))
+    st.html(PAIR.format(**{side: escape(picture_url(battle.token, side)) for side in Side}))
     for column, (label, outcome, shortcut) in zip(st.columns(len(CHOICES)), CHOICES, strict=True):
         # The button belongs to this battle: a late click never falls on the next one.
         column.button(

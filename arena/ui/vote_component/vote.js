@@ -6,7 +6,6 @@ const STORED = "arena-unacked-ballots";
 const RESEND_MS = 2500;
 const RETRY_MS = [500, 1000, 2000, 4000, 8000, 16000];
 const FLASH_MS = 160;
-const SMALL = 0.5; // below half the box an image is enlarged so much that smoothing would only blur it
 
 const surfaces = new WeakMap();
 
@@ -122,12 +121,7 @@ class Surface {
   }
 
   show(pair) {
-    const box = this.frames[0].clientWidth;
-    const small = pair.images.every((image) => image.naturalWidth < SMALL * box);
-    pair.images.forEach((image, i) => {
-      image.classList.toggle("small", small);
-      this.frames[i].replaceChildren(image);
-    });
+    pair.images.forEach((image, i) => this.frames[i].replaceChildren(image));
     this.$(".prompt").textContent = pair.prompt;
     this.$(".live").textContent = `New pair. ${pair.prompt}`;
     this.$(".idle").textContent = "";

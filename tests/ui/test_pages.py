@@ -1,0 +1,165 @@
+"""Every page on an empty and on a filled arena, run by Streamlit itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from arena.bootstrap import Arena
+from arena.domain import Outcome, Protocol, Run, RunKind, RunState, Score
+from arena.errors import UsageError
+from arena.services import battles, benchmarks
+from arena.services.leaderboard import leaderboard
+from arena.ui import benchmarks as benchmarks_page
+from arena.ui import leaderboard as leaderboard_page
+from arena.ui import main_path
+
+Serve = Callable[..., AppTest]
+PAGES = ["vote", "leaderboard", "benchmarks", "about"]
+PROTOCOL = Protocol("fid-torchmetrics", "1.9", {"feature": 2048})
+
+
+def text_of(page: AppTest) -> str:
+    said = [*page.title, *page.subheader, *page.markdown, *page.caption, *page.text, *page.info, *page.warning, *page.error]
+    return "\n".join(str(element.value) for element in said)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_of_an_empty_arena_says_what_to_do(serve: Serve, arena: Arena, page: str) -> None:
+    shown = serve(arena, page)
+    assert not shown.exception and not shown.error
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_of_a_filled_arena_draws(serve: Serve, seeded: Arena, page: str) -> None:
+    shown = serve(seeded, page)
+    assert not shown.exception and not shown.error
+
+
+@pytest.mark.parametrize("page", ["vote", "leaderboard", "benchmarks"])
+def test_without_a_database_a_page_says_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: str
+) -> None:
+    monkeypatch.setenv("ARENA_DATA_DIR", str(tmp_path / "nothing"))
+    shown = AppTest.from_string(f"from arena.ui import {page}\n{page}.page()", default_timeout=20).run()
+    assert not shown.exception
+    (error,) = shown.error
+    assert "arena" in error.value and "Traceback" not in error.value
+
+
+def test_the_frame_opens_on_the_voting_page(monkeypatch: pytest.MonkeyPatch, seeded: Arena) -> None:
+    monkeypatch.setenv("ARENA_DATA_DIR", str(seeded.settings.data_dir))
+    shown = AppTest.from_file(str(main_path()), default_timeout=20).run()
+    assert not shown.exception and not shown.error
+
+
+# The plain voting page
+
+
+def buttons(page: AppTest) -> dict[str, str]:
+    """Label -> key; a key ends with the token of the battle the button was drawn for."""
+    return {button.label: button.key or "" for button in page.button}
+
+
+def test_the_plain_page_votes_on_the_battle_it_shows(serve: Serve, seeded: Arena) -> None:
+    page = serve(seeded, "vote", ui="basic")
+    cast = []
+    for label in ["A is better", "Tie", "Both bad", "B is better"]:
+        key = buttons(page)[label]
+        cast.append(seeded.store.battle(key.split(":", 1)[1]).id)
+        page.button(key=key).click().run()
+        assert not page.exception and not page.error
+    assert [vote.battle_id for vote in seeded.store.votes()] == cast
+    assert [vote.outcome for vote in seeded.store.votes()] == ["left", "tie", "both_bad", "right"]
+    assert "Swatch" in text_of(page)
+
+
+def test_the_plain_page_skips(serve: Serve, seeded: Arena) -> None:
+    page = serve(seeded, "vote", ui="basic")
+    before = buttons(page)
+    page.button(key=before["Skip"]).click().run()
+    assert seeded.store.votes() == []
+    assert buttons(page)["Skip"] != before["Skip"]
+
+
+def test_the_plain_page_is_blind_before_the_vote(serve: Serve, seeded: Arena) -> None:
+    assert "Swatch" not in text_of(serve(seeded, "vote", ui="basic"))
+
+
+# The leaderboard
+
+
+def test_the_board_shows_what_the_votes_made(serve: Serve, seeded: Arena) -> None:
+    for battle in battles.open_battles(seeded, "person:x", n=6):
+        battles.vote(seeded, "person:x", battle.token, Outcome.LEFT)
+    page = serve(seeded, "leaderboard")
+    board = leaderboard(seeded)
+    shown = page.dataframe[0].value
+    assert list(shown["name"]) == [row.name for row in board.rows]
+    assert list(shown["elo"]) == [row.elo for row in board.rows]
+    assert set(shown["note"]) == {"provisional"}
+    assert "6 votes" in text_of(page)
+
+
+def test_a_model_without_votes_has_no_both_bad_rate(seeded: Arena) -> None:
+    assert leaderboard_page.table(leaderboard(seeded))["both_bad_rate"].isna().all()
+
+
+# Benchmarks
+
+
+def score(**changes: object) -> Score:
+    fields = {"subject": "Swatch A", "metric": "fid", "protocol": PROTOCOL, "value": 12.5}
+    return Score(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_scores_are_listed_with_their_protocol_and_counts(serve: Serve, seeded: Arena) -> None:
+    details = {"n_real": 500, "n_generated": 6, "weights_sha256": "f" * 64, "seconds": 3.5}
+    seeded.store.add_score(score(details=details))
+    seeded.store.add_score(score(value=None, unscored="only one image"))
+    shown = serve(seeded, "benchmarks").dataframe[0].value
+    newest, oldest = shown.to_dict("records")
+    assert newest["unscored"] == "only one image" and newest["value"] != newest["value"]
+    assert oldest["value"] == 12.5 and oldest["n_real"] == 500 and oldest["protocol"] == PROTOCOL.id
+    assert PROTOCOL.fingerprint.startswith(oldest["fingerprint"]) and oldest["weights"] == "f" * 10
+
+
+def test_a_run_starts_in_the_service_and_its_refusal_is_a_sentence(
+    serve: Serve, seeded: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(_: Arena, name: str, n_real: int) -> int:
+        asked.append((name, n_real))
+        raise UsageError("Nothing to measure.")
+
+    monkeypatch.setattr(benchmarks, "start_fid", refuse)
+    page = serve(seeded, "benchmarks")
+    page.selectbox[0].select("Swatch B")
+    page.number_input[0].set_value(300)
+    next(button for button in page.button if button.label == "Run FID").click()
+    page.run()
+    assert asked == [("Swatch B", 300)]
+    assert [error.value for error in page.error] == ["Nothing to measure."]
+
+
+def test_a_running_run_shows_progress_and_can_be_cancelled(serve: Serve, seeded: Arena) -> None:
+    run = seeded.store.add_run(RunKind.BENCHMARK, "Swatch A")
+    seeded.store.beat(run.id or 0, stage="features", done=3, total=6)
+    page = serve(seeded, "benchmarks")
+    page.button(key=f"cancel-{run.id}").click().run()
+    assert seeded.store.run(run.id or 0).state is RunState.CANCELLED
+    assert "cancelled" in text_of(page)
+
+
+def test_progress_in_words() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    run = Run(RunKind.BENCHMARK, "Swatch A", RunState.RUNNING, start, start, done=3, total=6, stage="features", id=4)
+    now = start + timedelta(seconds=75)
+    assert benchmarks_page.progress_text(run, now) == "Run 4 · Swatch A · features 3 of 6 · 1 min 15 s"
+    assert benchmarks_page.share_done(run) == 0.5
+    assert benchmarks_page.share_done(Run(RunKind.BENCHMARK, "x", RunState.RUNNING, start, start)) == 0.0
