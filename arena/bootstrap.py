@@ -49,7 +49,7 @@ def _make_folders(settings: Settings) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EnvironmentFault(
-                f"The folder {str(folder)!r} cannot be made ({error.strerror}); set data_dir to one that can be written."
+                f"The folder {str(folder)!r} cannot be made ({error.strerror}); set data_dir to another."
             ) from error
         if not os.access(folder, os.W_OK | os.X_OK):
             raise EnvironmentFault(f"The folder {str(folder)!r} cannot be written; set data_dir to one that can.")

@@ -160,9 +160,7 @@ def _generate(
     missing = generation.plan(arena, names, images_per_prompt, retry_failed)
     total = sum(map(len, missing.values()))
     failed_before = sum(
-        attempt.failure is not None
-        for contestant in missing
-        for attempt in arena.store.generations(contestant.id or 0)
+        attempt.failure is not None for contestant in missing for attempt in arena.store.generations(contestant.id or 0)
     )
     if not total:
         out.print(f"Every image is there{_failures(failed_before, retry_failed)}.")
@@ -172,7 +170,12 @@ def _generate(
             arena,
             missing,
             _make_backend(settings),
-            lambda p: update(p.contestant, p.done, p.total, "" if p.seconds_per_image is None else f"{p.seconds_per_image:.2f} s each"),
+            lambda p: update(
+                p.contestant,
+                p.done,
+                p.total,
+                "" if p.seconds_per_image is None else f"{p.seconds_per_image:.2f} s each",
+            ),
         )
     out.print(f"{report.made} images made, {len(report.failed)} failed{_failures(failed_before, retry_failed)}.")
     for line in report.failed[:10]:
@@ -241,7 +244,9 @@ def fid(
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
     limit: Annotated[int | None, typer.Option(min=2, help="Use the first N images of each folder.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
-    weights: Annotated[Path | None, typer.Option(help="Inception weights; otherwise found, see `arena doctor`.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Inception weights; otherwise found, see `arena doctor`.")
+    ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -310,14 +315,18 @@ def images(
 
 @app.command()
 def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Say what is installed, which weights are found, what is missing and how to get it. Exit code 1 if something is."""
+    """Say what is installed, which weights are found, what is missing (then exit code 1) and how to get it."""
     from arena.services.doctor import Verdict, examine
 
     findings = examine(load_settings(data_dir=data_dir))
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
-        marks = {Verdict.OK: "[green]ok[/green]", Verdict.OPTIONAL: "[yellow]–[/yellow]", Verdict.MISSING: "[red]missing[/red]"}
+        marks = {
+            Verdict.OK: "[green]ok[/green]",
+            Verdict.OPTIONAL: "[yellow]–[/yellow]",
+            Verdict.MISSING: "[red]missing[/red]",
+        }
         table = Table(show_header=False, box=None)
         for finding in findings:
             table.add_row(marks[finding.verdict], finding.subject, finding.found, finding.remedy)
@@ -329,7 +338,13 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
 @contextmanager
 def _bar(title: str, unit: str, console: Console = out) -> Iterator[Callable[[str, int, int, str], None]]:
     """A progress bar; yields update(stage, done, total, note)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
         task = progress.add_task(title, total=None, note="")
 

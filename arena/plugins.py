@@ -30,5 +30,6 @@ def resolve(kind: str, table: Mapping[str, str], name: str) -> Any:
         return resolve_name(target)
     except ImportError as error:
         raise EnvironmentFault(
-            f"The {kind} {name!r} needs a package that does not import here ({error}); `arena doctor` says how to get it."
+            f"The {kind} {name!r} needs a package that does not import here ({error}); "
+            "`arena doctor` says how to get it."
         ) from error

@@ -32,7 +32,7 @@ class Blobs:
                     draft.write(content)
                     draft.flush()
                     os.fsync(draft.fileno())
-                    os.replace(draft.name, target)
+                    Path(draft.name).replace(target)
                 except BaseException:
                     Path(draft.name).unlink(missing_ok=True)
                     raise
@@ -49,7 +49,8 @@ class Blobs:
             content = self.path(sha256).read_bytes()
         except OSError as error:
             raise DataError(
-                f"The image {sha256[:12]}… is missing from {str(self.folder)!r} ({error.strerror}); restore it from a backup."
+                f"The image {sha256[:12]}… is missing from {str(self.folder)!r} ({error.strerror}); "
+                "restore it from a backup."
             ) from error
         if hashlib.sha256(content).hexdigest() != sha256:
             raise DataError(f"The image file {str(self.path(sha256))!r} was changed; restore it from a backup.")

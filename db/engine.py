@@ -44,7 +44,9 @@ def _sqlite_engine(url: str, file: str | None) -> Engine:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DatabaseError(f"The folder {str(folder)!r} cannot be made ({error.strerror}); choose another data_dir.") from error
+            raise DatabaseError(
+                f"The folder {str(folder)!r} cannot be made ({error.strerror}); choose another data_dir."
+            ) from error
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
@@ -52,7 +54,12 @@ def _sqlite_engine(url: str, file: str | None) -> Engine:
         # The driver's own BEGIN is deferred; we send ours.
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_SECONDS * 1000}", "foreign_keys=ON"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            f"busy_timeout={BUSY_SECONDS * 1000}",
+            "foreign_keys=ON",
+        ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -128,7 +135,7 @@ class connecting:
         return None
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, DBAPIError) and error.statement is None or _unusable(error):
+        if (isinstance(error, DBAPIError) and error.statement is None) or _unusable(error):
             reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
             raise DatabaseError(
                 f"The database {shown(self.engine)} cannot be opened ({reason}); "

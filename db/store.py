@@ -198,7 +198,9 @@ class Store:
 
     def _add_voter(self, session: Session, voter_id: str, kind: VoterKind) -> None:
         session.execute(
-            self._insert(VoterRow).values(id=voter_id, kind=kind, since=now()).on_conflict_do_nothing(index_elements=["id"])
+            self._insert(VoterRow)
+            .values(id=voter_id, kind=kind, since=now())
+            .on_conflict_do_nothing(index_elements=["id"])
         )
 
     def prompts_with_images(self, category: str | None = None) -> dict[int, list[int]]:
@@ -320,7 +322,9 @@ class Store:
             row = self._locked_board(session, board, parameters)
             battle = self._battle(session, token)
             if battle.drawn_for != voter_id:
-                raise UnknownBattle(f"The battle {token[:40]!r} was drawn for another voter; reload the page to get your own.")
+                raise UnknownBattle(
+                    f"The battle {token[:40]!r} was drawn for another voter; reload the page to get your own."
+                )
             before = self._up_to_date(session, row, rate)
             vote = self._add_vote(session, battle, voter_id, outcome, decision_seconds)
             pair = VotedPair(vote.id or 0, battle.left.contestant_id, battle.right.contestant_id, outcome)
@@ -343,7 +347,9 @@ class Store:
         try:
             session.flush()
         except IntegrityError as error:
-            raise DuplicateVote(f"You already voted on the battle {battle.token[:40]!r}; your first vote stands.") from error
+            raise DuplicateVote(
+                f"You already voted on the battle {battle.token[:40]!r}; your first vote stands."
+            ) from error
         return Vote(row.battle_id, row.voter_id, row.outcome, row.at, row.decision_seconds, row.id)
 
     def _locked_board(self, session: Session, name: str, parameters: Mapping[str, Any]) -> BoardRow:
@@ -381,7 +387,7 @@ class Store:
     @staticmethod
     def _ratings(session: Session, board_id: int) -> dict[int, float]:
         rows = session.execute(select(RatingRow.contestant_id, RatingRow.value).where(RatingRow.board_id == board_id))
-        return {contestant_id: value for contestant_id, value in rows}
+        return {row.contestant_id: row.value for row in rows}
 
     @staticmethod
     def _exclusions(session: Session) -> int:
@@ -391,7 +397,9 @@ class Store:
         """The board's ratings and the last vote they count; computed from the ledger where the cache lags behind."""
         with self._reading() as session:
             row = session.scalars(select(BoardRow).where(BoardRow.name == board)).one_or_none()
-            usable = row is not None and row.parameters == dict(parameters) and row.exclusions == self._exclusions(session)
+            usable = (
+                row is not None and row.parameters == dict(parameters) and row.exclusions == self._exclusions(session)
+            )
             ratings = self._ratings(session, row.id) if row is not None and usable else {}
             last = row.last_vote_id if row is not None and usable else 0
             missed = self._voted_pairs(session, after=last)
@@ -423,7 +431,10 @@ class Store:
         left, right = aliased(GenerationRow), aliased(GenerationRow)
         keys = (left.contestant_id, right.contestant_id, VoteRow.outcome)
         with self._reading() as session:
-            return [Tally(*row) for row in session.execute(_counted(select(*keys, func.count()), left, right).group_by(*keys))]
+            return [
+                Tally(*row)
+                for row in session.execute(_counted(select(*keys, func.count()), left, right).group_by(*keys))
+            ]
 
     def votes(self, voter_id: str | None = None) -> list[Vote]:
         """The ledger, in order; of one voter where given."""
@@ -463,7 +474,9 @@ class Store:
         if pid is not None:
             values["pid"] = pid
         with self._writing() as session:
-            session.execute(update(RunRow).where(RunRow.id == run_id, RunRow.state == RunState.RUNNING).values(**values))
+            session.execute(
+                update(RunRow).where(RunRow.id == run_id, RunRow.state == RunState.RUNNING).values(**values)
+            )
             return session.scalars(select(RunRow.state).where(RunRow.id == run_id)).one()
 
     def end_run(self, run_id: int, state: RunState, message: str = "") -> bool:
@@ -593,9 +606,7 @@ def _generation(row: GenerationRow) -> Generation:
     image = None
     if row.sha256 is not None:
         image = ImageRef(row.sha256, row.width or 0, row.height or 0, row.media_type or "")
-    return Generation(
-        row.contestant_id, row.prompt_id, row.seed, image, row.seconds, row.cost_usd, row.failure, row.id
-    )
+    return Generation(row.contestant_id, row.prompt_id, row.seed, image, row.seconds, row.cost_usd, row.failure, row.id)
 
 
 def _battle(row: BattleRow, prompt: PromptRow, left: GenerationRow, right: GenerationRow) -> Battle:

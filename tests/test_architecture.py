@@ -35,7 +35,9 @@ def test_the_rooms_of_the_page_import_nothing_heavy() -> None:
     assert not HEAVY & set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["arena.domain", "arena.errors", "evaluators", "arena.backends", "arena.teddy.scenes"])
+@pytest.mark.parametrize(
+    "module", ["arena.domain", "arena.errors", "evaluators", "arena.backends", "arena.teddy.scenes"]
+)
 def test_the_words_cost_nothing_to_import(module: str) -> None:
     program = f"import sys, {module}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -47,7 +49,12 @@ def test_the_docs_name_every_backend_evaluator_setting_and_command() -> None:
     from arena.cli import app
 
     commands = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback and not c.hidden]
-    for name in [*BACKENDS, *EVALUATORS, *(f"`{field}`" for field in Settings.model_fields), *(f"arena {c}" for c in commands)]:
+    for name in [
+        *BACKENDS,
+        *EVALUATORS,
+        *(f"`{field}`" for field in Settings.model_fields),
+        *(f"arena {c}" for c in commands),
+    ]:
         assert name in docs, f"{name} is in no page of the docs"
 
 

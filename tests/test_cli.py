@@ -112,7 +112,9 @@ def test_doctor_reports_and_fails_only_on_what_is_missing(arena: Arena) -> None:
 
 
 def test_doctor_says_how_to_get_the_weights(arena: Arena, tmp_path: Path) -> None:
-    done = arena_command("doctor", ARENA_INCEPTION_WEIGHTS=str(tmp_path / "none.pth"), **arena.settings.as_environment())
+    done = arena_command(
+        "doctor", ARENA_INCEPTION_WEIGHTS=str(tmp_path / "none.pth"), **arena.settings.as_environment()
+    )
     assert done.returncode == 1 and "none.pth" in done.stdout
 
 

@@ -72,4 +72,7 @@ def test_a_score_is_a_value_or_unscored_never_both() -> None:
 
 
 def test_a_protocols_fingerprint_changes_with_every_setting() -> None:
-    assert Protocol("fid", "1", {"resize": "bicubic"}).fingerprint != Protocol("fid", "1", {"resize": "bilinear"}).fingerprint
+    assert (
+        Protocol("fid", "1", {"resize": "bicubic"}).fingerprint
+        != Protocol("fid", "1", {"resize": "bilinear"}).fingerprint
+    )

@@ -26,7 +26,10 @@ class Backend(Protocol):
 
 
 def create_backend(contestant: Contestant) -> Backend:
-    """The contestant's backend, loaded; raises UnknownName, UsageError for settings it does not take, or its own error."""
+    """The contestant's backend, loaded.
+
+    Raises UnknownName, UsageError for settings it does not take, or the backend's own error.
+    """
     make = resolve("backend", BACKENDS, contestant.backend)
     try:
         return make(**contestant.settings)

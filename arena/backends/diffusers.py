@@ -25,7 +25,7 @@ def best_device() -> str:
 
 
 class DiffusersBackend:
-    """A frozen pipeline. Noise comes from a CPU generator per image, so batching does not change who gets which seed."""
+    """A frozen pipeline. Noise comes from a CPU generator per image: batching does not change who gets which seed."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ def _check_weights(model: str, source: str, expected: str | None) -> None:
     found = folder_sha256(Path(source))
     if found != expected:
         raise WeightsError(
-            f"The weights of {model!r} have sha256 {found[:12]}…, this contestant was registered with {expected[:12]}…; "
+            f"The weights of {model!r} have sha256 {found[:12]}…, not {expected[:12]}… as registered; "
             "restore the files or register the new weights under another name."
         )
 
@@ -101,5 +101,6 @@ def _check_call(pipeline: DiffusionPipeline, call: Mapping[str, Any]) -> None:
     accepted = set(inspect.signature(pipeline.__call__).parameters)
     if unknown := sorted(set(call) - accepted):
         raise UsageError(
-            f"{type(pipeline).__name__} takes no {', '.join(map(repr, unknown))}; it takes {', '.join(sorted(accepted))}."
+            f"{type(pipeline).__name__} takes no {', '.join(map(repr, unknown))}; "
+            f"it takes {', '.join(sorted(accepted))}."
         )

@@ -169,7 +169,7 @@ def skip(arena: Arena, voter_id: str, token: str) -> None:
 def image(arena: Arena, token: str, side: Side | str) -> tuple[bytes, str]:
     """The bytes and media type to show for one side; raises UnknownBattle, also for a side that does not exist."""
     battle = arena.store.battle(token)
-    generation = {Side.LEFT: battle.left, Side.RIGHT: battle.right}.get(side)  # type: ignore[call-overload]
+    generation = {Side.LEFT.value: battle.left, Side.RIGHT.value: battle.right}.get(str(side))
     if generation is None or generation.image is None:
         raise UnknownBattle(f"A battle has a left and a right image, not {str(side)[:40]!r}.")
     return arena.blobs.get(generation.image.sha256), generation.image.media_type

@@ -1,4 +1,4 @@
-"""Benchmarks: FID of a contestant's images against rendered scenes, in a process of its own, watched through its Run."""
+"""Benchmarks: FID of a contestant's images against rendered scenes, in a process of its own, watched by its Run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,16 @@ def start_fid(arena: Arena, contestant_name: str, n_real: int = DEFAULT_N_REAL) 
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             child = subprocess.Popen(
-                [sys.executable, "-m", "arena.cli", "run-fid", str(started.id), contestant.name, "--n-real", str(n_real)],
+                [
+                    sys.executable,
+                    "-m",
+                    "arena.cli",
+                    "run-fid",
+                    str(started.id),
+                    contestant.name,
+                    "--n-real",
+                    str(n_real),
+                ],
                 env={**os.environ, **arena.settings.as_environment()},
                 stdout=output,
                 stderr=output,
@@ -111,8 +120,9 @@ def _fid(arena: Arena, run_id: int, contestant_name: str, n_real: int) -> Score:
     contestant = arena.store.contestant(contestant_name)
     prompts, images = _measurable(arena, contestant, n_real)
     scenes = scenes_of(prompts)
-    recipe = {"world": "teddies", "prompts": fingerprint(texts=[p.text for p in prompts]), "seed": REFERENCE_SEED}
-    name = f"teddies-{recipe['prompts'][:8]}-{n_real}"
+    prompts_hash = fingerprint(texts=[prompt.text for prompt in prompts])
+    recipe = {"world": "teddies", "prompts": prompts_hash, "seed": REFERENCE_SEED}
+    name = f"teddies-{prompts_hash[:8]}-{n_real}"
     arena.store.add_reference_set(name, n_real, recipe)
     result = fid(
         [np.asarray(image) for image in rendered(scenes, n_real, REFERENCE_SEED)],

@@ -116,7 +116,9 @@ def _data_dir(settings: Settings) -> Finding:
     folder = settings.data_dir
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     if not os.access(existing, os.W_OK):
-        return Finding("data folder", Verdict.MISSING, f"{existing} is read-only", "set data_dir to one that can be written")
+        return Finding(
+            "data folder", Verdict.MISSING, f"{existing} is read-only", "set data_dir to one that can be written"
+        )
     free = shutil.disk_usage(existing).free
     enough = free >= FREE_BYTES
     found = f"{folder}, {free / 1e9:.0f} GB free"

@@ -44,7 +44,7 @@ class Progress:
 
 @dataclass
 class Report:
-    """What a generation did. `failed` holds "contestant, prompt: reason", `unavailable` contestants that did not load."""
+    """What a generation did: `failed` holds "contestant, prompt: reason", `unavailable` who did not load."""
 
     made: int = 0
     failed: list[str] = field(default_factory=list)
@@ -61,9 +61,7 @@ def cells(prompts: Sequence[Prompt], images_per_prompt: int) -> list[Cell]:
     return [Cell(prompt, first_seed(prompt.text) + k) for prompt in prompts for k in range(images_per_prompt)]
 
 
-def missing_cells(
-    wanted: Sequence[Cell], attempts: Sequence[Generation], retry_failed: bool = False
-) -> list[Cell]:
+def missing_cells(wanted: Sequence[Cell], attempts: Sequence[Generation], retry_failed: bool = False) -> list[Cell]:
     """The wanted cells without an attempt; with `retry_failed` also those whose attempt failed."""
     done = {(a.prompt_id, a.seed) for a in attempts if a.image is not None or not retry_failed}
     return [cell for cell in wanted if (cell.prompt.id, cell.seed) not in done]
@@ -131,7 +129,9 @@ def _attempts(
         started = time.perf_counter()
         results = _generate(backend, batch)
         pace = (time.perf_counter() - started) / len(batch)
-        attempts = [_attempt(arena, contestant, cell, result, pace) for cell, result in zip(batch, results, strict=True)]
+        attempts = [
+            _attempt(arena, contestant, cell, result, pace) for cell, result in zip(batch, results, strict=True)
+        ]
         report.made += sum(attempt.image is not None for attempt in attempts)
         report.failed += [
             f"{contestant.name}, {cell.prompt.text!r}: {attempt.failure}"
@@ -159,7 +159,9 @@ def _attempt(
 ) -> Generation:
     assert contestant.id is not None and cell.prompt.id is not None
     if isinstance(result, ArenaError):
-        return Generation(contestant.id, cell.prompt.id, cell.seed, seconds=seconds, failure=str(result) or "no reason given")
+        return Generation(
+            contestant.id, cell.prompt.id, cell.seed, seconds=seconds, failure=str(result) or "no reason given"
+        )
     image = ImageRef(arena.blobs.put(png_bytes(result)), result.width, result.height)
     return Generation(contestant.id, cell.prompt.id, cell.seed, image, seconds)
 

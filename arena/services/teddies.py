@@ -44,9 +44,7 @@ def teddy_contestants() -> list[Contestant]:
 
 def register(arena: Arena) -> list[str]:
     """Add the embedded contestants and prompts, those that are new; returns a sentence per contestant kept out."""
-    arena.store.add_prompts(
-        Prompt(text, category, tuple(tags), SOURCE) for text, category, tags in embedded_prompts()
-    )
+    arena.store.add_prompts(Prompt(text, category, tuple(tags), SOURCE) for text, category, tags in embedded_prompts())
     refused = []
     for contestant in teddy_contestants():
         try:

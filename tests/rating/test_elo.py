@@ -15,7 +15,8 @@ from arena.rating import elo
 LLMFAO = Path(__file__).parents[2].parent / "shared" / "data" / "llmfao"
 
 pairs = st.lists(
-    st.tuples(st.integers(1, 6), st.integers(1, 6), st.sampled_from(Outcome)).filter(lambda p: p[0] != p[1]), max_size=60
+    st.tuples(st.integers(1, 6), st.integers(1, 6), st.sampled_from(Outcome)).filter(lambda p: p[0] != p[1]),
+    max_size=60,
 ).map(lambda games: [VotedPair(n, *game) for n, game in enumerate(games, start=1)])
 
 
@@ -71,7 +72,8 @@ def test_golden_ratings_of_real_votes() -> None:
     ids = {name: n for n, name in enumerate(sorted({row[side] for row in rows for side in ("left", "right")}))}
     outcomes = {"left": Outcome.LEFT, "right": Outcome.RIGHT, "tie": Outcome.TIE}
     votes = [
-        VotedPair(n, ids[row["left"]], ids[row["right"]], outcomes[row["winner"]]) for n, row in enumerate(rows, start=1)
+        VotedPair(n, ids[row["left"]], ids[row["right"]], outcomes[row["winner"]])
+        for n, row in enumerate(rows, start=1)
     ]
     ratings = elo.replay(votes, 4)
     with (LLMFAO / "llmfao-golden.csv").open() as file:
