@@ -200,10 +200,17 @@ def protocol(weights_sha256: str) -> Protocol:
 def distance(metric: FrechetInceptionDistance) -> float:
     """torchmetrics' distance of its accumulated float64 statistics, without its final rounding to float32.
 
-    Raises EnvironmentFault where it is not finite.
+    Raises EnvironmentFault where the statistics or the distance are not finite.
     """
     import torch
 
+    # LAPACK ends the process on NaN, so ask before.
+    for side, statistics in {
+        "real": (metric.real_features_sum, metric.real_features_cov_sum),
+        "generated": (metric.fake_features_sum, metric.fake_features_cov_sum),
+    }.items():
+        if not all(torch.isfinite(each).all() for each in statistics):
+            raise _not_finite(f"The {side} features")
     # compute() casts to the dtype the features had; the statistics and the arithmetic are float64 already.
     metric.orig_dtype = torch.float64
     threads = torch.get_num_threads()
@@ -329,9 +336,6 @@ def _accumulate(
         raise ImageError(
             f"The {side} set has {done} image(s): a distance between sets needs at least {MINIMUM_IMAGES}."
         )
-    sums = metric.real_features_sum if side == "real" else metric.fake_features_sum
-    if not torch.isfinite(sums).all():
-        raise _not_finite(f"The {side} features on {metric.device}")
     return done
 
 
