@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint lock install clean
+.PHONY: demo test lint lock bench-teddies install clean
 
 demo: install
 	@exec $(BIN)/arena demo
@@ -14,6 +14,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+# How many attributes of the caption each embedded contestant gets right, and whether FID orders them alike.
+bench-teddies: install
+	$(BIN)/python benchmarks/fid_and_attributes.py
 
 install: .venv/installed
 

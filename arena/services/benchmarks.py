@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -83,6 +84,7 @@ def start_fid(arena: Arena, contestant_name: str, n_real: int = DEFAULT_N_REAL) 
     except OSError as error:
         arena.store.end_run(started.id, RunState.FAILED, f"could not start: {error.strerror}")
         raise EnvironmentFault(f"The benchmark could not be started ({error.strerror}); see {str(log)!r}.") from error
+    threading.Thread(target=child.wait, daemon=True).start()  # takes its exit status, so that no zombie stays
     arena.store.beat(started.id, pid=child.pid, stage="starting")
     return started.id
 

@@ -1,0 +1,58 @@
+"""Does FID order the teddies as the attributes they get right do? `make bench-teddies` prints the table.
+
+For every contestant: pictures of the same held-out captions, the share of attributes right, and FID against rendered
+scenes. First the floor: FID between two disjoint halves of the rendered scenes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+
+from arena.services.teddies import rendered
+from arena.teddy.contestants import TEDDIES
+from arena.teddy.measure import measurements
+from arena.teddy.scenes import sample_scenes
+from evaluators.distribution.fid import fid
+
+
+def as_list(pictures: np.ndarray) -> list[np.ndarray]:
+    """uint8 (n, 3, h, w) to n arrays (h, w, 3)."""
+    return list(pictures.transpose(0, 2, 3, 1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=256, help="pictures of each contestant, and in each half")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, default=Path("arena-data/cache"), help="where ported weights are kept")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+
+    scenes = sample_scenes(options.n, random.Random(options.seed), held_out=True)
+    real = [np.asarray(image) for image in rendered(scenes, 2 * options.n, options.seed + 1)]
+    halves = real[: options.n], real[options.n :]
+    floor = fid(*halves, cache_dir=options.cache)
+    lines = [("half of the rendered scenes", None, floor.fid)]
+    for measured, pictures in measurements(options.n, options.seed, TEDDIES):
+        if measured.seconds_per_image is not None:
+            value = fid(halves[0], as_list(pictures), cache_dir=options.cache).fid
+            lines.append((measured.name, measured.overall, value))
+    contestants = sorted((line for line in lines if line[1] is not None), key=lambda line: -(line[1] or 0))
+    agrees = [line[2] for line in contestants] == sorted(line[2] for line in contestants)
+    if options.json:
+        print(json.dumps({"lines": lines, "order_agrees": agrees, "protocol": floor.protocol.id}))
+        return
+    print(f"{'':30} attributes right      FID   (N = {options.n} against {options.n}, {floor.protocol.id})")
+    for name, right, value in [lines[0], *contestants]:
+        share = "–" if right is None else f"{right:.1%}"
+        print(f"{name:30} {share:>16} {value:8.2f}")
+    print(f"FID orders the contestants as the attributes do: {'yes' if agrees else 'NO'}")
+
+
+if __name__ == "__main__":
+    main()
