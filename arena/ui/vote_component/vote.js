@@ -115,6 +115,7 @@ class Surface {
   wait() {
     const finished = this.idle && !this.queue.length && !this.unacked.length;
     this.el.dataset.state = finished ? "idle" : "waiting";
+    this.el.ariaBusy = String(!finished);
     delete this.el.dataset.token;
     this.$(".idle").textContent = finished ? this.idle : "Fetching the next pair…";
     if (finished) this.$(".prompt").textContent = "";
@@ -127,12 +128,15 @@ class Surface {
     this.$(".idle").textContent = "";
     this.el.dataset.state = "voting";
     this.el.dataset.token = pair.token;
+    this.el.ariaBusy = "true";
     this.shown = pair;
     this.paintedAt = null;
     // The second frame callback runs after the frame that carries the new pair has been painted.
     requestAnimationFrame(() =>
       requestAnimationFrame(() => {
-        if (this.shown === pair) this.paintedAt = performance.now();
+        if (this.shown !== pair) return;
+        this.paintedAt = performance.now();
+        this.el.ariaBusy = "false";
       }),
     );
   }

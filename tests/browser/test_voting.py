@@ -1,0 +1,279 @@
+"""Voting in a real browser: every press counts once, for the pair that was on screen, and nobody can peek."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arena.services.leaderboard import leaderboard
+from tests.browser.conftest import NAMES, PATIENCE, Server, Voter
+
+pytestmark = pytest.mark.browser
+
+KEYS = {"ArrowLeft": "left", "ArrowRight": "right", "ArrowUp": "tie", "ArrowDown": "both_bad"}
+
+# Notes each pair at the moment it may be voted on.
+WATCH = """
+() => {
+  const surface = document.querySelector('[data-testid="stBidiComponentIsolated"], [data-testid^="stBidi"]');
+  const find = (node) => node.querySelector('.surface') ??
+    [...node.querySelectorAll('*')].map((e) => e.shadowRoot && find(e.shadowRoot)).find(Boolean);
+  const el = find(document);
+  window.painted = [];
+  const note = () => el.ariaBusy === 'false' && !window.painted.includes(el.dataset.token)
+    && window.painted.push(el.dataset.token);
+  note();
+  new MutationObserver(note).observe(el, { attributes: true });
+}
+"""
+
+
+def test_twenty_presses_are_twenty_votes_in_order_and_move_the_board(voter: Voter) -> None:
+    voter.open()
+    keys = [list(KEYS)[n % 4] for n in range(20)]
+    pressed = []
+    for key in keys:
+        prompt = voter.server.arena.store.battle(voter.shown()).prompt.text
+        assert voter.page.locator(".prompt").text_content() == prompt
+        pressed.append(voter.press(key))
+    voter.settled()
+    votes = voter.votes()
+    assert [vote.battle_id for vote in votes] == voter.battle_ids(pressed)
+    assert [vote.outcome for vote in votes] == [KEYS[key] for key in keys]
+    assert all(vote.decision_seconds is not None and 0 <= vote.decision_seconds < 60 for vote in votes)
+    assert voter.page.evaluate("window.hacked") is None
+
+    voter.page.get_by_role("link", name="Leaderboard").click()
+    board = leaderboard(voter.server.arena)
+    voter.page.get_by_text(f"Computed from {board.votes} votes").wait_for(timeout=PATIENCE)
+    cells = voter.page.locator('[data-testid="stDataFrame"] [role="gridcell"]')
+    cells.first.wait_for(state="attached", timeout=PATIENCE)
+    shown = cells.all_text_contents()
+    assert [shown[shown.index(row.name) + 1] for row in board.rows] == [f"{row.elo:.1f}" for row in board.rows]
+
+
+def test_the_reveal_tells_of_the_battle_before(voter: Voter) -> None:
+    voter.open()
+    battle = voter.server.arena.store.battle(voter.press("ArrowLeft"))
+    voter.settled()
+    names = {c.id: c.name for c in voter.server.arena.store.contestants()}
+    voter.page.locator(".reveal").wait_for(timeout=PATIENCE)
+    assert voter.page.locator(".maker .name").all_text_contents() == [
+        names[battle.left.contestant_id],
+        names[battle.right.contestant_id],
+    ]
+    assert "it won, so it gains 32 × (1 −" in (voter.page.locator(".why").text_content() or "")
+    assert voter.page.locator(".maker .gain").first.text_content().startswith("+")
+
+
+def test_a_reload_keeps_the_voter_and_the_open_battle(voter: Voter) -> None:
+    voter.open()
+    voter.press("ArrowUp")
+    voter.settled()
+    who, open_battle = voter.id, voter.shown()
+    voter.page.reload()
+    assert voter.shown() == open_battle
+    voter.press("ArrowDown")
+    voter.settled()
+    assert voter.id == who
+    assert [vote.outcome for vote in voter.votes()] == ["tie", "both_bad"]
+
+
+def test_hasty_presses_count_once_for_each_pair_that_was_shown(voter: Voter) -> None:
+    voter.open()
+    voter.shown()
+    voter.page.evaluate(WATCH)
+    for n in range(30):
+        voter.page.keyboard.press("ArrowLeft" if n % 2 else "ArrowRight")
+        voter.page.wait_for_timeout(40)
+    on_screen = voter.shown()
+    voter.settled()
+    painted = voter.page.evaluate("window.painted")
+    assert painted[-1] == on_screen
+    assert [vote.battle_id for vote in voter.votes()] == voter.battle_ids(painted[:-1])
+    assert 1 < len(painted) <= 31
+
+
+def test_a_key_held_down_is_one_vote_and_modified_keys_are_none(voter: Voter) -> None:
+    voter.open()
+    first = voter.shown()
+    for combination in ["Shift+ArrowLeft", "Control+ArrowLeft", "Alt+ArrowUp", "x"]:
+        voter.page.keyboard.press(combination)
+    assert voter.shown() == first
+    for _ in range(5):
+        voter.page.keyboard.down("ArrowRight")
+        voter.page.wait_for_timeout(60)
+    voter.page.keyboard.up("ArrowRight")
+    voter.settled()
+    assert [vote.battle_id for vote in voter.votes()] == voter.battle_ids([first])
+
+
+def test_buttons_vote_and_skip_does_not(voter: Voter) -> None:
+    voter.open()
+    skipped = voter.shown()
+    voter.page.get_by_role("button", name="Skip").click()
+    voted = voter.shown(other_than=skipped)
+    voter.page.get_by_role("button", name="B is better").click()
+    last = voter.shown(other_than=voted)
+    voter.settled()
+    assert [vote.battle_id for vote in voter.votes()] == voter.battle_ids([voted])
+    voter.page.reload()
+    assert voter.shown() == last
+
+
+def test_the_same_battle_in_two_tabs_counts_once(voter: Voter) -> None:
+    voter.open()
+    second = Voter(voter.page.context.new_page(), voter.server).open()
+    both = voter.shown()
+    assert second.shown() == both
+    voter.press("ArrowLeft")
+    voter.settled()
+    second.page.bring_to_front()
+    assert second.press("ArrowRight") == both
+    second.settled()
+    assert [vote.outcome for vote in voter.votes()] == ["left"]
+    second.press("ArrowUp")
+    second.settled()
+    assert [vote.outcome for vote in voter.votes()] == ["left", "tie"]
+
+
+def test_a_killed_server_loses_and_doubles_nothing(voter: Voter) -> None:
+    voter.open()
+    pressed = [voter.press("ArrowLeft") for _ in range(3)]
+    voter.server.stop(signal.SIGKILL)
+    pressed += [voter.press("ArrowRight") for _ in range(2)]  # from the queue that the browser holds
+    voter.server.start()
+    voter.settled()  # the page reconnects by itself
+    pressed.append(voter.press("ArrowUp"))
+    voter.settled()
+    votes = voter.votes()
+    assert [vote.battle_id for vote in votes] == voter.battle_ids(pressed)
+    assert [vote.outcome for vote in votes] == ["left"] * 3 + ["right"] * 2 + ["tie"]
+
+
+def test_presses_survive_a_killed_server_and_a_reload(voter: Voter) -> None:
+    voter.open()
+    pressed = [voter.press("ArrowLeft")]
+    voter.settled()
+    voter.server.stop(signal.SIGKILL)
+    pressed.append(voter.press("ArrowDown"))
+    voter.server.start()
+    voter.page.reload()
+    assert voter.shown() not in pressed
+    voter.settled()
+    assert [vote.battle_id for vote in voter.votes()] == voter.battle_ids(pressed)
+
+
+def test_nothing_tells_the_makers_before_the_vote(voter: Voter) -> None:
+    seen = Everything(voter.page)
+    voter.open()
+    voter.shown()
+    voter.page.wait_for_timeout(300)
+    before = seen.text() + voter.page.content() + str(voter.page.locator(".surface").inner_html())
+    secrets = secrets_of(voter.server)
+    assert [secret for secret in secrets if secret in before] == []
+    assert seen.pictures and all(not {"etag", "last-modified"} & headers.keys() for headers in seen.pictures)
+    assert seen.elsewhere == []
+
+    voter.press("ArrowLeft")
+    voter.settled()
+    assert any(name in seen.text() for name in NAMES), "the search above would not have found a name"
+
+
+class Everything:
+    """All that a page receives: answers with their headers, and websocket frames."""
+
+    def __init__(self, page: Any):
+        self.received: list[Any] = []
+        self.frames: list[str] = []
+        self.pictures: list[dict[str, str]] = []
+        self.elsewhere: list[str] = []
+        page.on("response", self._note)
+        page.on("websocket", lambda socket: socket.on("framereceived", self._frame))
+
+    def _note(self, response: Any) -> None:
+        if response.url.startswith(("blob:", "data:")):
+            return
+        if not response.url.startswith("http://localhost:"):
+            self.elsewhere.append(response.url)
+        if "/img/" in response.url:
+            self.pictures.append(response.headers)
+        if "/static/" not in response.url:  # Streamlit's own bundles
+            self.received.append(response)
+
+    def _frame(self, payload: str | bytes) -> None:
+        self.frames.append(payload if isinstance(payload, str) else payload.decode("utf-8", "replace"))
+
+    def text(self) -> str:
+        answers = [f"{one.url} {one.headers} {one.body().decode('utf-8', 'replace')}" for one in self.received]
+        return "\n".join([*answers, *self.frames])
+
+
+def secrets_of(server: Server) -> list[str]:
+    store = server.arena.store
+    told = list(NAMES)
+    for contestant in store.contestants():
+        told += [contestant.fingerprint, contestant.fingerprint[:12]]
+        told += [one.image.sha256 for one in store.generations(contestant.id or 0) if one.image]
+    return told
+
+
+def test_a_browser_that_refuses_cookies_votes_for_one_sitting(voter: Voter) -> None:
+    def without_cookie(route: Any) -> None:
+        answer = route.fetch()
+        headers = {name: value for name, value in answer.headers.items() if name != "set-cookie"}
+        route.fulfill(response=answer, headers=headers)
+
+    voter.page.route(lambda url: url.rstrip("/") == voter.server.url, without_cookie)
+    voter.page.context.clear_cookies()
+    voter.open()
+    before = len(voter.server.arena.store.votes())
+    voter.page.context.clear_cookies()
+    token = voter.press("ArrowLeft")
+    voter.settled()
+    votes = voter.server.arena.store.votes()
+    assert len(votes) == before + 1
+    assert [votes[-1].battle_id] == voter.battle_ids([token])
+
+
+def test_the_plain_page_votes(voter: Voter) -> None:
+    voter.open("?ui=basic")
+    picture = voter.page.get_by_alt_text("Picture A")
+    picture.wait_for(timeout=PATIENCE)
+    token = picture.get_attribute("src").split("/")[2]
+    voter.page.get_by_role("button", name="A is better").click()
+    voter.page.get_by_text("You chose A").wait_for(timeout=PATIENCE)
+    assert [(vote.battle_id, vote.outcome) for vote in voter.votes()] == [(voter.battle_ids([token])[0], "left")]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_boxes_are_equal_and_nothing_shifts(voter: Voter, width: int) -> None:
+    voter.page.set_viewport_size({"width": width, "height": 844})
+    voter.open()
+    voter.shown()
+
+    def boxes() -> list[dict[str, float]]:
+        return [one.bounding_box() for one in voter.page.locator(".frame, .choices button").all()]
+
+    before = boxes()
+    left, right = before[:2]
+    assert (left["width"], left["height"], left["y"]) == (right["width"], right["height"], right["y"])
+    assert left["width"] > 0.4 * min(width, 900) - 20
+    voter.press("ArrowLeft")
+    voter.settled()
+    assert boxes() == before
+    assert voter.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_the_page_keeps_its_own_look_and_stays_light(voter: Voter) -> None:
+    """The theme is found from any folder, and the process that serves pages has loaded nothing heavy."""
+    voter.open()
+    voter.shown()
+    assert voter.page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor") == "rgb(253, 252, 250)"
+    assert voter.server.process is not None
+    maps = Path(f"/proc/{voter.server.process.pid}/maps")
+    if maps.exists():
+        assert "libtorch" not in maps.read_text()
