@@ -46,7 +46,10 @@ covariance of 2,048 features is estimated from them: a model measured on more pi
 
 
 def page() -> None:
-    heading("Benchmarks", "Automatic scores beside people's votes. A run works in a process of its own; you may leave this page.")
+    heading(
+        "Benchmarks",
+        "Automatic scores beside people's votes. A run works in a process of its own; you may leave this page.",
+    )
     with said_plainly():
         arena = the_arena()
         draw_start(arena)
@@ -113,7 +116,9 @@ def draw_active(run: Run, now: datetime) -> None:
     button.button("Cancel", key=f"cancel-{run.id}", on_click=cancel, args=(run.id,), width="stretch")
     silence = now - run.heartbeat_at
     if silence > QUIET_AFTER:
-        st.warning(f"Run {run.id} has said nothing for {clock(silence)}. If that goes on, cancel it and start it again.")
+        st.warning(
+            f"Run {run.id} has said nothing for {clock(silence)}. If that goes on, cancel it and start it again."
+        )
 
 
 def cancel(run_id: int) -> None:

@@ -14,7 +14,6 @@ from arena.domain import Side
 from arena.errors import ArenaError
 from arena.services import voters
 
-
 COOKIE = "arena_voter"
 
 

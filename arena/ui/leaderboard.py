@@ -18,7 +18,9 @@ AXIS_PIXELS = 56
 COLUMNS = {
     "rank": st.column_config.NumberColumn("Rank", width=55, help="1 + how many models are rated strictly higher"),
     "name": st.column_config.TextColumn("Model", width="medium"),
-    "elo": st.column_config.NumberColumn("Elo", format="%.1f", help="Everyone starts at 1000; 400 points are odds of 10 to 1"),
+    "elo": st.column_config.NumberColumn(
+        "Elo", format="%.1f", help="Everyone starts at 1000; 400 points are odds of 10 to 1"
+    ),
     "votes": st.column_config.NumberColumn("Votes", help="Votes on battles that this model fought in"),
     "wins": st.column_config.NumberColumn("Wins"),
     "losses": st.column_config.NumberColumn("Losses"),
@@ -26,7 +28,9 @@ COLUMNS = {
     "both_bad_rate": st.column_config.NumberColumn(
         "Both bad", format="percent", help="Share of its votes that said both pictures are bad"
     ),
-    "seconds_per_image": st.column_config.NumberColumn("s / image", format="%.2f", help="Mean time to make one picture"),
+    "seconds_per_image": st.column_config.NumberColumn(
+        "s / image", format="%.2f", help="Mean time to make one picture"
+    ),
     "note": st.column_config.TextColumn("Note", help="Provisional: too few votes to trust the order"),
 }
 
@@ -60,14 +64,14 @@ def table(board: Leaderboard) -> pd.DataFrame:
 def explained(board: Leaderboard) -> str:
     votes = "1 vote" if board.votes == 1 else f"{board.votes:,} votes"
     return (
-        f"Computed from {votes} (up to vote {board.last_vote_id}). Elo with K = {board.k_factor:g}, in the order of the "
-        f"votes: a win over a stronger model earns more than one over a weaker. A tie and “both bad” both count as half a "
-        f"win; “both bad” is counted apart as well. A model with fewer than {board.provisional_below} votes is "
+        f"Computed from {votes} (up to vote {board.last_vote_id}). Elo with K = {board.k_factor:g}, in the order of "
+        "the votes: a win over a stronger model earns more than one over a weaker. A tie and “both bad” both count as "
+        f"half a win; “both bad” is counted apart as well. A model with fewer than {board.provisional_below} votes is "
         "**provisional**: a handful of further votes may still change its place."
     )
 
 
-def chart(board: Leaderboard) -> alt.LayerChart:
+def chart(board: Leaderboard) -> alt.LayerChart | alt.FacetChart:
     """Each model's distance from the rating that everyone starts with."""
     base = alt.Chart(table(board).assign(start=START)).encode(
         x=alt.X(
@@ -76,7 +80,9 @@ def chart(board: Leaderboard) -> alt.LayerChart:
             scale=alt.Scale(zero=False, nice=True, padding=12),
             axis=alt.Axis(tickCount=6, format="d"),
         ),
-        y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False, labelPadding=12)),
+        y=alt.Y(
+            "name:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False, labelPadding=12)
+        ),
         tooltip=[alt.Tooltip("name:N", title="Model"), alt.Tooltip("elo:Q", format=".1f", title="Elo"), "votes:Q"],
     )
     stem = base.mark_bar(height=2, opacity=0.55).encode(x2="start:Q")

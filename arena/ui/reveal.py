@@ -53,7 +53,9 @@ def why_won(winner: RevealedSide, k: float) -> str:
     )
     if abs(winner.expected - 0.5) < 0.0005:
         return f"{told} The two were rated equal; beating a stronger one would earn more."
-    return f"{told} Had it beaten an equal, it would have gained {k / 2:.1f}: the stronger the beaten, the more it earns."
+    return (
+        f"{told} Had it beaten an equal, it would have gained {k / 2:.1f}: the stronger the beaten, the more it earns."
+    )
 
 
 def why_shared(reveal: Reveal) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from starlette.requests import Request
@@ -11,6 +12,8 @@ from starlette.routing import Route
 from arena.bootstrap import Arena
 from arena.errors import ArenaError, UnknownBattle
 from arena.services import battles
+
+logger = logging.getLogger(__name__)
 
 # No ETag and no Last-Modified: both are the same for one file under every token, and so would tell its maker.
 PICTURE_HEADERS = {
@@ -39,7 +42,8 @@ def picture_response(the_arena: Callable[[], Arena], token: str, side: str) -> R
     except UnknownBattle:
         return PlainTextResponse("There is no such picture; reload the page for a new pair.", status_code=404)
     except ArenaError as error:
-        return PlainTextResponse(str(error), status_code=503)
+        logger.error("A picture could not be served: %s", error)  # the log only: the sentence names the file
+        return PlainTextResponse("This picture cannot be shown just now.", status_code=503)
     return Response(content, media_type=media_type, headers=PICTURE_HEADERS)
 
 

@@ -59,7 +59,8 @@ def is_page_load(scope: Scope) -> bool:
 
 def cookie_header(name: str, value: str, secure: bool) -> str:
     jar = SimpleCookie({name: value})
-    jar[name].update({"max-age": ONE_YEAR, "path": "/", "httponly": True, "samesite": "Lax"})
-    if secure:
-        jar[name]["secure"] = True
-    return jar[name].OutputString()
+    cookie = jar[name]
+    cookie["max-age"], cookie["path"], cookie["samesite"] = str(ONE_YEAR), "/", "Lax"
+    cookie["httponly"] = True
+    cookie["secure"] = secure
+    return cookie.OutputString()

@@ -27,7 +27,7 @@ from arena.ui.common import COOKIE
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["Zebulon Prime", "Quagga Turbo", "Okapi Classic", "Tapir Mini"]
-HOSTILE = "<img src=x onerror=\"window.hacked=1\"><script>window.hacked=1</script> **a card** number {n} \u202e🧸"
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script> **a card** number {n} \u202e🧸'
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -38,9 +38,7 @@ PATIENCE = 30_000  # milliseconds; a shared machine may be slow
 def fill(data_dir: Path, prompts: int = 24) -> Arena:
     """Four contestants with an image of every prompt; every other prompt tries to break out of the page."""
     arena = open_arena(load_settings(data_dir=data_dir), prepare=True)
-    arena.store.add_prompts(
-        Prompt(HOSTILE.format(n=n) if n % 2 else f"a calm card number {n}") for n in range(prompts)
-    )
+    arena.store.add_prompts(Prompt(HOSTILE.format(n=n) if n % 2 else f"a calm card number {n}") for n in range(prompts))
     for name in NAMES:
         arena.store.add_contestant(Contestant(name, "swatch", {"tint": name}))
     generation.fill(arena, generation.plan(arena), create_backend)

@@ -51,7 +51,8 @@ def test_twenty_presses_are_twenty_votes_in_order_and_move_the_board(voter: Vote
     cells = voter.page.locator('[data-testid="stDataFrame"] [role="gridcell"]')
     cells.first.wait_for(state="attached", timeout=PATIENCE)
     shown = cells.all_text_contents()
-    assert [float(shown[shown.index(row.name) + 1]) for row in board.rows] == pytest.approx([row.elo for row in board.rows])
+    elo = {row.name: row.elo for row in board.rows}
+    assert {name: float(shown[shown.index(name) + 1]) for name in elo} == pytest.approx(elo)
 
 
 def test_the_reveal_tells_of_the_battle_before(voter: Voter) -> None:
@@ -267,7 +268,8 @@ def test_the_page_keeps_its_own_look_and_stays_light(voter: Voter) -> None:
     """The theme is found from any folder, and the process that serves pages has loaded nothing heavy."""
     voter.open()
     voter.shown()
-    assert voter.page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor") == "rgb(253, 252, 250)"
+    background = voter.page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
+    assert background == "rgb(253, 252, 250)"
     assert voter.server.process is not None
     maps = Path(f"/proc/{voter.server.process.pid}/maps")
     if maps.exists():

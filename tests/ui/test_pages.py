@@ -24,8 +24,8 @@ PROTOCOL = Protocol("fid-torchmetrics", "1.9", {"feature": 2048})
 
 
 def text_of(page: AppTest) -> str:
-    said = [*page.title, *page.subheader, *page.markdown, *page.caption, *page.text, *page.info, *page.warning, *page.error]
-    return "\n".join(str(element.value) for element in said)
+    kinds = ["title", "subheader", "markdown", "caption", "text", "info", "warning", "error"]
+    return "\n".join(str(element.value) for kind in kinds for element in page.get(kind))
 
 
 @pytest.mark.parametrize("page", PAGES)
