@@ -258,9 +258,18 @@ def batches_of_equal_size(images: Iterable[np.ndarray], batch_size: int) -> Iter
 def _opened(side: str, images: ImageSet, limit: int | None, progress: Progress) -> Iterable[np.ndarray]:
     if isinstance(images, str | Path):
         return read_folder(images, limit=limit, progress=lambda done, total: progress(f"reading {side}", done, total))
+    if isinstance(images, Sized):
+        _require_enough(side, len(images))
     if limit is None:
         return images
     return images[:limit] if isinstance(images, list | tuple | np.ndarray) else islice(images, limit)
+
+
+def _require_enough(side: str, count: int) -> None:
+    if count < MINIMUM_IMAGES:
+        raise ImageError(
+            f"The {side} set has {count} image(s): a distance between sets needs at least {MINIMUM_IMAGES}."
+        )
 
 
 def _load_metric(cache_dir: Path, weights: Path | str | None, device: str) -> tuple[FrechetInceptionDistance, str]:
@@ -332,10 +341,7 @@ def _accumulate(
         raise EnvironmentFault(
             f"Out of memory on {metric.device} with batch_size {batch_size}: use a smaller one."
         ) from error
-    if done < MINIMUM_IMAGES:
-        raise ImageError(
-            f"The {side} set has {done} image(s): a distance between sets needs at least {MINIMUM_IMAGES}."
-        )
+    _require_enough(side, done)
     return done
 
 

@@ -187,18 +187,33 @@ def test_progress_is_told_of_every_batch(measured: Measured):
     assert ("reading generated", 9, 9) in measured.calls
 
 
-@pytest.mark.parametrize("stage", ["reading real", "real features"])
-def test_what_progress_raises_stops_the_work(tmp_path, weights_cache, stage):
-    class Cancelled(Exception):
-        pass
+class Cancelled(Exception):
+    """What a caller raises in `progress`."""
 
-    def stop(now: str, done: int, total: int) -> None:
-        if now == stage:
-            raise Cancelled
+
+def test_what_progress_raises_stops_the_reading(tmp_path):
+    def stop(stage: str, done: int, total: int) -> None:
+        raise Cancelled
 
     folder = write_pngs(tmp_path / "set", blocks(23, 3))
     with pytest.raises(Cancelled):
-        fid(folder, folder, cache_dir=weights_cache, progress=stop, batch_size=2)
+        fid(folder, folder, cache_dir=tmp_path, progress=stop)
+
+
+def test_what_progress_raises_stops_the_features_and_an_iterator_is_read_no_further(weights_cache):
+    calls = []
+
+    def stop(stage: str, done: int, total: int) -> None:
+        calls.append((stage, done, total))
+        if stage == "generated features":
+            raise Cancelled
+
+    left_over = iter(blocks(33, 9))
+    with pytest.raises(Cancelled):
+        fid(left_over, blocks(34, 3), cache_dir=weights_cache, limit=2, progress=stop)
+    assert ("real features", 2, 0) in calls  # an iterator has no length
+    assert ("generated features", 2, 2) in calls
+    assert len(list(left_over)) == 7
 
 
 def test_protocol_changes_with_the_weights_and_the_recipe_is_in_it():
@@ -282,16 +297,10 @@ def test_arrays_that_are_no_images_are_refused(image):
         list(batches_of_equal_size([image], 2))
 
 
-def test_arrays_need_two_images(weights_cache):
-    with pytest.raises(ImageError, match=r"real set has 1 image"):
-        fid(blocks(33, 1), blocks(34, 2), cache_dir=weights_cache)
-
-
-def test_limit_on_arrays(weights_cache):
-    calls = []
-    with pytest.raises(ImageError, match=r"generated set has 1"):
-        fid(iter(blocks(33, 9)), blocks(34, 1), cache_dir=weights_cache, limit=2, progress=lambda *c: calls.append(c))
-    assert ("real features", 2, 0) in calls  # an iterator has no length
+@pytest.mark.parametrize(("real", "generated", "side"), [(1, 2, "real"), (2, 1, "generated"), (0, 0, "real")])
+def test_arrays_need_two_images(tmp_path, real, generated, side):
+    with pytest.raises(ImageError, match=f"The {side} set has {[real, generated][side == 'generated']} image"):
+        fid(blocks(33, real), blocks(34, generated), cache_dir=tmp_path)
 
 
 @pytest.mark.parametrize(
