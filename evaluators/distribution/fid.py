@@ -288,7 +288,9 @@ def _load_metric(cache_dir: Path, weights: Path | str | None, device: str) -> tu
 def _import_torchmetrics() -> tuple[Any, type[FrechetInceptionDistance]]:
     try:
         import torch
-        import torch_fidelity  # noqa: F401  torchmetrics imports without it, then fails late and obscurely
+
+        # torchmetrics imports without it, then fails late and obscurely
+        import torch_fidelity  # type: ignore[import-untyped]  # noqa: F401
         from torchmetrics.image.fid import FrechetInceptionDistance
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
         raise import_fault(error) from error
