@@ -115,7 +115,14 @@ def _head(canvas: Image.Image, bear: Bear, scene: Scene, cream: Colour, rng: ran
     layer = Image.new("RGBA", canvas.size, (*bear.fur, 0))
     for side in (-1, 1):
         _ball(layer, bear, (side * 0.8, -2.98), (bear.ear, bear.ear), bear.fur)
-        _ball(layer, bear, (side * 0.8, -2.94), (bear.ear * 0.55, bear.ear * 0.55), _mix(cream, (255, 150, 160), 0.35), False)
+        _ball(
+            layer,
+            bear,
+            (side * 0.8, -2.94),
+            (bear.ear * 0.55, bear.ear * 0.55),
+            _mix(cream, (255, 150, 160), 0.35),
+            False,
+        )
     _ball(layer, bear, (0, -2.3), (1.14, 0.96), bear.fur)
     _ball(layer, bear, (0, -2.0), (0.52, 0.4), cream, outline=False)
     for side in (-1, 1):
@@ -193,14 +200,20 @@ def _top_hat(layer: Image.Image, bear: Bear, rng: random.Random) -> None:
     felt = (44, 38, 58)
     _ball(layer, bear, (0, -3.06), (1.0, 0.2), felt)
     _polygon(layer, bear, [(-0.62, -4.12), (0.62, -4.12), (0.56, -3.05), (-0.56, -3.05)], felt)
-    _polygon(layer, bear, [(-0.58, -3.44), (0.58, -3.44), (0.56, -3.14), (-0.56, -3.14)], (240, 240, 246), outline=False)
+    _polygon(
+        layer, bear, [(-0.58, -3.44), (0.58, -3.44), (0.56, -3.14), (-0.56, -3.14)], (240, 240, 246), outline=False
+    )
 
 
 def _crown(layer: Image.Image, bear: Bear, rng: random.Random) -> None:
     low, high = -3.0, -3.86
     points = [(-0.72, low), (-0.82, high), (-0.38, -3.4), (0, high - 0.1), (0.38, -3.4), (0.82, high), (0.72, low)]
     _polygon(layer, bear, points, (255, 214, 40))
-    for x, y, jewel in ((-0.82, high, (255, 255, 255)), (0, high - 0.1, (255, 255, 255)), (0.82, high, (255, 255, 255))):
+    for x, y, jewel in (
+        (-0.82, high, (255, 255, 255)),
+        (0, high - 0.1, (255, 255, 255)),
+        (0.82, high, (255, 255, 255)),
+    ):
         _ball(layer, bear, (x, y), (0.13, 0.13), jewel)
     for x, jewel in ((-0.42, (50, 120, 240)), (0, (226, 40, 70)), (0.42, (50, 120, 240))):
         _ball(layer, bear, (x, -3.16), (0.12, 0.12), jewel, outline=False)
@@ -215,7 +228,9 @@ def _beanie(layer: Image.Image, bear: Bear, rng: random.Random) -> None:
     draw.pieslice((box[0] - edge, box[1] - edge, box[2] + edge, box[3] + edge), 180, 360, INK)
     draw.pieslice(box, 180, 360, knit)
     for x in (-0.45, 0, 0.45):
-        draw.line([bear.at(x, -2.98), bear.at(x * 0.7, -3.5)], _mix(knit, (0, 0, 0), 0.2), max(1, round(bear.unit * 0.06)))
+        draw.line(
+            [bear.at(x, -2.98), bear.at(x * 0.7, -3.5)], _mix(knit, (0, 0, 0), 0.2), max(1, round(bear.unit * 0.06))
+        )
     left, right = bear.at(-0.98, -3.14), bear.at(0.98, -2.82)
     draw.rounded_rectangle((*left, *right), bear.unit * 0.15, (240, 248, 248), INK, max(1, round(bear.unit * 0.05)))
 
@@ -255,7 +270,9 @@ def _honey_pot(canvas: Image.Image, bear: Bear, x: float) -> None:
 def _balloon(canvas: Image.Image, bear: Bear, rng: random.Random) -> None:
     side = bear.balloon_side
     x, y = side * bear.balloon[0] + rng.uniform(-0.06, 0.06), bear.balloon[1] + rng.uniform(-0.1, 0.1)
-    ImageDraw.Draw(canvas).line([bear.at(x, y), bear.at(side * 1.05, -1.42)], (250, 250, 250), max(1, round(bear.unit * 0.09)))
+    ImageDraw.Draw(canvas).line(
+        [bear.at(x, y), bear.at(side * 1.05, -1.42)], (250, 250, 250), max(1, round(bear.unit * 0.09))
+    )
     _polygon(canvas, bear, [(x, y + 0.6), (x - 0.16, y + 0.86), (x + 0.16, y + 0.86)], (40, 120, 240))
     _ball(canvas, bear, (x, y), (0.58, 0.7), (40, 120, 240))
 
@@ -264,10 +281,7 @@ _HEART = [
     (math.sin(t) ** 3, -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 16)
     for t in (math.tau * k / 48 for k in range(48))
 ]
-_STAR = [
-    (r * math.sin(math.tau * k / 10), -r * math.cos(math.tau * k / 10))
-    for k, r in enumerate([1.0, 0.46] * 5)
-]
+_STAR = [(r * math.sin(math.tau * k / 10), -r * math.cos(math.tau * k / 10)) for k, r in enumerate([1.0, 0.46] * 5)]
 
 
 def _scenery(background: Background, side: int, rng: random.Random) -> Image.Image:
@@ -333,7 +347,9 @@ def _sun(canvas: Image.Image, side: int, rng: random.Random) -> None:
 def _night_sky(canvas: Image.Image, side: int, rng: random.Random) -> None:
     draw = ImageDraw.Draw(canvas)
     for _ in range(12):
-        draw.ellipse(_around(rng.uniform(0, side), rng.uniform(0, 0.7) * side, side * rng.uniform(0.009, 0.016)), (255, 250, 210))
+        draw.ellipse(
+            _around(rng.uniform(0, side), rng.uniform(0, 0.7) * side, side * rng.uniform(0.009, 0.016)), (255, 250, 210)
+        )
     x, y = side * rng.choice((rng.uniform(0.08, 0.2), rng.uniform(0.8, 0.92))), side * rng.uniform(0.1, 0.2)
     draw.ellipse(_around(x, y, side * 0.09), (250, 244, 200))
 
@@ -382,16 +398,15 @@ def _ball(image: Image.Image, bear: Bear, centre: Point, radii: Point, colour: C
     _paste_ball(image, _box(bear, centre, radii), colour)
 
 
-def _paste_ball(image: Image.Image, box: tuple[float, ...], colour: Colour, strength: int = 255, soft: bool = False) -> None:
+def _paste_ball(
+    image: Image.Image, box: tuple[float, ...], colour: Colour, strength: int = 255, soft: bool = False
+) -> None:
     left, top = round(box[0]), round(box[1])
     size = max(1, round(box[2] - box[0])), max(1, round(box[3] - box[1]))
     mask = (_SOFT if soft else _DISC).resize(size, Image.Resampling.BILINEAR)
     if strength != 255:
         mask = mask.point(lambda value: value * strength // 255)
-    if soft:
-        paint = Image.new("RGB", size, colour)
-    else:
-        paint = _shaded(colour).resize(size, Image.Resampling.BILINEAR)
+    paint = Image.new("RGB", size, colour) if soft else _shaded(colour).resize(size, Image.Resampling.BILINEAR)
     opaque = paint.convert(image.mode)
     if image.mode == "RGBA" and soft:
         # Over a transparent layer a soft stain must not change what is already covered.
@@ -411,7 +426,9 @@ def _polygon(image: Image.Image, bear: Bear, points: list[Point], colour: Colour
     draw = ImageDraw.Draw(image)
     draw.polygon(corners, colour)
     if outline:
-        draw.line([*corners, corners[0], corners[1]], _mix(colour, INK, 0.72), max(1, round(bear.unit * 0.08)), joint="curve")
+        draw.line(
+            [*corners, corners[0], corners[1]], _mix(colour, INK, 0.72), max(1, round(bear.unit * 0.08)), joint="curve"
+        )
 
 
 def _disc() -> Image.Image:

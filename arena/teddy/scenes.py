@@ -247,7 +247,9 @@ def _draw(category: str, rng: random.Random) -> Scene:
     plain = Scene(rng.choice([*Fur]), rng.choice([*Background]))
     if category == "counting":
         plain = replace(plain, count=Count.TWO)
-    choices = {name: [value for value in ATTRIBUTES[name] if value.name != "NONE"] for name in varied if name != "count"}
+    choices = {
+        name: [value for value in ATTRIBUTES[name] if value.name != "NONE"] for name in varied if name != "count"
+    }
     return replace(plain, **{name: rng.choice(values) for name, values in choices.items()})
 
 
