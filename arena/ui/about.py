@@ -11,23 +11,23 @@ READABLE = 740  # pixels: about 90 characters a line
 TEXT = r"""
 ### Voting
 You see one prompt and two pictures by two different models. Which model stands on which side is drawn by a fair coin,
-and nothing on the page tells you who made which: not the address of a picture, not its size, not the order of loading.
-Press **←** or **→** for the better picture, **↑** for a tie, **↓** when both are bad, **S** to skip. The names are told
-after your vote. Your browser keeps a random signed id, so that a pair counts once per voter; there is no account.
+and nothing on the page tells you who made which: not the address of a picture, not its size, not the order of
+loading. Press **←** or **→** for the better picture, **↑** for a tie, **↓** when both are bad, **S** to skip. The
+names are told after your vote. Your browser keeps a random signed id, so that a pair counts once per voter; there is
+no account.
 
 ### Elo
 A model's rating $R$ starts at 1000. Against an opponent rated $R_o$ it is expected to score
 
 $$E = \frac{1}{1 + 10^{(R_o - R)/400}}$$
 
-A difference of 400 points thus means odds of ten to one. After your vote it scored $S$: 1 for a win, 0 for a loss,
-½ for a tie and for “both bad”. Its rating then moves by
+A difference of 400 points thus means odds of ten to one. After your vote it scored $S$: 1 for a win, 0 for a loss, ½
+for a tie and for “both bad”. Its rating then moves by
 
 $$R' = R + K\,(S - E), \qquad K = 32 \text{ unless the operator chose another}$$
 
-and its opponent's by the same amount the other way. **Beating a stronger model earns more**: at equal ratings
-$E = 0.5$ and a win earns 16 points; against a model 200 points stronger $E = 0.24$ and a win earns 24.3; against one 200 points
-weaker $E = 0.76$ and a win earns 7.7.
+and its opponent's by the same amount the other way. **Beating a stronger model earns more**: at equal ratings $E=0.5$ and a win earns 16 points; against a model 200 points stronger $E=0.24$ and a win earns 24.3; against one 200
+points weaker $E=0.76$ and a win earns 7.7.
 
 ### Both bad is not a tie
 A tie says that both pictures are equally good; “both bad” says that neither is good enough. Elo knows only win, draw
@@ -39,17 +39,17 @@ With few votes, luck decides the order. A model with fewer than 30 votes is mark
 choose another limit). Skipped pairs count for nothing.
 
 ### FID
-The Fréchet Inception distance compares a set of generated pictures with a set of real ones. Each picture becomes 2,048
-numbers, taken from a network trained to recognise objects; each set is summed up by their mean $\mu$ and covariance
-$\Sigma$, and
+The Fréchet Inception distance compares a set of generated pictures with a set of real ones. Each picture becomes
+2,048 numbers, taken from a network trained to recognise objects; each set is summed up by their mean $\mu$ and
+covariance $\Sigma$, and
 
 $$\mathrm{FID} = \lVert \mu_1 - \mu_2 \rVert^2
 + \operatorname{tr}\!\left(\Sigma_1 + \Sigma_2 - 2\,(\Sigma_1 \Sigma_2)^{1/2}\right)$$
 
 Smaller is closer. FID looks at sets, not at single pictures, and never reads the prompt: a model may draw lovely
 pictures of the wrong thing and score well. It also falls with the number of pictures. So a value is stored with its
-protocol, a fingerprint of every setting, the hash of the network's weights, and both counts; values are comparable only where all
-of these agree. Where people and FID disagree, both are shown.
+protocol, a fingerprint of every setting, the hash of the network's weights, and both counts; values are comparable
+only where all of these agree. Where people and FID disagree, both are shown.
 """
 
 

@@ -105,5 +105,5 @@ def nothing_left(sitting: Sitting) -> str:
         return "That was every pair there is for you. Thank you! New pictures bring new pairs."
     return (
         "There is no pair for you to judge: either you have judged them all, or no two models have a picture of the "
-        "same prompt yet. Whoever runs this arena can make pictures with `arena generate`."
+        "same prompt yet. Whoever runs this arena can make pictures with the command “arena generate”."
     )

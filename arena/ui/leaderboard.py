@@ -76,7 +76,7 @@ def chart(board: Leaderboard) -> alt.LayerChart | alt.FacetChart:
     base = alt.Chart(table(board).assign(start=START)).encode(
         x=alt.X(
             "elo:Q",
-            title="Elo, from the 1000 that everyone starts with",
+            title="Elo (everyone starts at 1000)",
             scale=alt.Scale(zero=False, nice=True, padding=12),
             axis=alt.Axis(tickCount=6, format="d"),
         ),
