@@ -131,7 +131,7 @@ def share_done(run: Run) -> float:
 
 
 def progress_text(run: Run, now: datetime) -> str:
-    count = f" {run.done} of {run.total}" if run.total else ""
+    count = f" {run.done} of {run.total}" if run.total > 1 else ""
     return f"Run {run.id} · {run.subject} · {run.stage or 'starting'}{count} · {clock(now - run.started_at)}"
 
 

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from arena.bootstrap import Arena
+from arena.bootstrap import Arena, open_arena
+from arena.settings import Settings, load_settings
 from arena.ui import common
+from tests.conftest import fill_with_swatches
 
-PatchEnvironment = Callable[[Arena], None]
+
+@pytest.fixture(scope="session")
+def swatches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A filled arena to copy: filling one anew takes longer than most tests here."""
+    data_dir = tmp_path_factory.mktemp("swatches") / "data"
+    filled = fill_with_swatches(open_arena(load_settings(data_dir=data_dir), prepare=True))
+    filled.store.engine.dispose()
+    return data_dir
+
+
+@pytest.fixture
+def seeded(swatches: Path, settings: Settings) -> Iterator[Arena]:
+    shutil.copytree(swatches, settings.data_dir)
+    arena = open_arena(settings)
+    yield arena
+    arena.store.engine.dispose()
 
 
 @pytest.fixture(autouse=True)
