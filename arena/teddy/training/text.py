@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -18,8 +19,7 @@ LENGTH = 32
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """One token for each word of the grammar and the comma; other words become <unk>."""
-    words = sorted({word for scene in all_scenes() for word in caption(scene).replace(",", " ,").split()})
-    vocabulary = {word: i for i, word in enumerate([PAD, END, UNKNOWN, *words])}
+    vocabulary = {word: i for i, word in enumerate([PAD, END, UNKNOWN, *_words()])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -27,6 +27,11 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, unk_token=UNKNOWN, model_max_length=LENGTH
     )
+
+
+@functools.cache
+def _words() -> tuple[str, ...]:
+    return tuple(sorted({word for scene in all_scenes() for word in caption(scene).replace(",", " ,").split()}))
 
 
 def make_text_encoder(words: int, width: int = 128, layers: int = 3) -> T5EncoderModel:
