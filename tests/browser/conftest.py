@@ -81,6 +81,11 @@ class Server:
                 time.sleep(0.1)
         raise AssertionError(f"The server did not start: {self.log.read_text()}")
 
+    def memory_maps(self) -> str:
+        """The files mapped into the process, where the system tells them."""
+        maps = Path(f"/proc/{self.process.pid}/maps") if self.process else None
+        return maps.read_text() if maps and maps.exists() else ""
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self.process is not None:
             self.process.send_signal(how)
@@ -106,11 +111,12 @@ class Voter:
         surface.wait_for(timeout=PATIENCE)
         return str(surface.get_attribute("data-token"))
 
-    def press(self, key: str) -> str:
+    def press(self, key: str, wait: bool = True) -> str:
         """Press, and wait for the next pair; the token that was pressed on."""
         token = self.shown()
         self.page.keyboard.press(key)
-        self.shown(other_than=token)
+        if wait:
+            self.shown(other_than=token)
         return token
 
     def settled(self) -> None:
@@ -164,6 +170,8 @@ def context(server: Server) -> Iterator[Any]:
 def voter(context: Any, server: Server) -> Iterator[Voter]:
     """Someone who was never here before."""
     context.clear_cookies()
+    if server.process is None:
+        server.start()
     yield Voter(context.new_page(), server)
     for page in context.pages:
         page.close()
