@@ -120,3 +120,21 @@ def test_doctor_says_how_to_get_the_weights(arena: Arena, tmp_path: Path) -> Non
 
 def test_the_page_file_is_found() -> None:
     assert cli.page_file().name == "app.py"
+
+
+def test_fid_prints_exactly_what_it_promises(tmp_path: Path) -> None:
+    for name, seed in (("real", "1"), ("generated", "2")):
+        arena_command("teddies", str(tmp_path / name), "--n", "4", "--seed", seed)
+    (tmp_path / "generated" / "note.png").write_text("not an image")
+    done = arena_command("fid", str(tmp_path / "real"), str(tmp_path / "generated"), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert list(found) == ["fid", "n_real", "n_generated", "protocol", "fingerprint", "seconds"]
+    assert (found["n_real"], found["n_generated"]) == (4, 4) and found["fid"] > 0
+    assert "dropped" in done.stderr and "note.png" in done.stderr, "a dropped file is listed"
+
+
+def test_fid_of_a_folder_without_images_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    sentence = one_sentence(arena_command("fid", str(tmp_path / "empty"), str(tmp_path / "empty")))
+    assert str(tmp_path / "empty") in sentence
