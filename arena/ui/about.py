@@ -10,10 +10,10 @@ READABLE = 740  # pixels: about 90 characters a line
 
 TEXT = r"""
 ### Voting
-You see one prompt and two pictures by two different models. Which model stands on which side is drawn by a fair coin,
-and nothing on the page tells you who made which: not the address of a picture, not its size, not the order of
-loading. Press **←** or **→** for the better picture, **↑** for a tie, **↓** when both are bad, **S** to skip. The
-names are told after your vote. Your browser keeps a random signed id, so that a pair counts once per voter; there is
+You see one prompt and two pictures by two different models. Which model stands on which side is drawn by a fair coin.
+The pictures come under random addresses, in boxes of one size, and both appear at once; who made them stays on the
+server until you have voted. Press **←** or **→** for the better picture, **↑** for a tie, **↓** when both are bad, **S** to skip. Your
+browser keeps a random signed id, so that a pair counts once per voter; there is
 no account.
 
 ### Elo
@@ -26,8 +26,9 @@ for a tie and for “both bad”. Its rating then moves by
 
 $$R' = R + K\,(S - E), \qquad K = 32 \text{ unless the operator chose another}$$
 
-and its opponent's by the same amount the other way. **Beating a stronger model earns more**: at equal ratings $E=0.5$ and a win earns 16 points; against a model 200 points stronger $E=0.24$ and a win earns 24.3; against one 200
-points weaker $E=0.76$ and a win earns 7.7.
+and its opponent's by the same amount the other way. **Beating a stronger model earns more**: at equal ratings $E=0.5$
+and a win earns 16 points; against a model 200 points stronger $E=0.24$ and a win earns 24.3; against one 200 points
+weaker $E=0.76$ and a win earns 7.7.
 
 ### Both bad is not a tie
 A tie says that both pictures are equally good; “both bad” says that neither is good enough. Elo knows only win, draw

@@ -40,7 +40,7 @@ class Sitting:
     notice: str = ""
 
     def settle(self, token: str) -> None:
-        self.settled = [*self.settled, token][-2 * MOST_BALLOTS :]
+        self.settled = [*self.settled, token][-MOST_BALLOTS:]
 
 
 def this_sitting() -> Sitting:

@@ -11,7 +11,7 @@ import streamlit as st
 from arena.bootstrap import Arena
 from arena.domain import Run, RunState, Score
 from arena.services import benchmarks
-from arena.ui.common import empty_state, heading, said_plainly, the_arena
+from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
 
 QUIET_AFTER = timedelta(seconds=30)
 SHORT = 10
@@ -76,7 +76,7 @@ def draw_start(arena: Arena) -> None:
     if pressed:
         with said_plainly():
             run_id = benchmarks.start_fid(arena, name, int(n_real))
-            st.toast(f"Run {run_id} started for {name}.")
+            st.toast(f"Run {run_id} started for {plain(name)}.")
 
 
 def watch(arena: Arena) -> None:
@@ -106,13 +106,13 @@ def draw_run(run: Run) -> None:
     else:
         icon, word = ENDINGS[run.state]
         took = (run.finished_at or run.heartbeat_at) - run.started_at
-        reason = f": {run.message}" if run.message else ""
-        st.markdown(f"{icon} Run {run.id} · {run.subject} · {word} after {clock(took)}{reason}")
+        reason = f": {plain(run.message)}" if run.message else ""
+        st.markdown(f"{icon} Run {run.id} · {plain(run.subject)} · {word} after {clock(took)}{reason}")
 
 
 def draw_active(run: Run, now: datetime) -> None:
     progress, button = st.columns([5, 1], vertical_alignment="center")
-    progress.progress(share_done(run), text=progress_text(run, now))
+    progress.progress(share_done(run), text=plain(progress_text(run, now)))
     button.button("Cancel", key=f"cancel-{run.id}", on_click=cancel, args=(run.id,), width="stretch")
     silence = now - run.heartbeat_at
     if silence > QUIET_AFTER:

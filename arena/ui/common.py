@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -45,6 +46,11 @@ def said_plainly() -> Iterator[None]:
 def picture_url(token: str, side: Side) -> str:
     """Where the browser finds one side of a battle; the token says nothing about who made it."""
     return f"/img/{quote(token, safe='')}/{side}"
+
+
+def plain(text: str) -> str:
+    """The text with Markdown's signs escaped: names and messages are not markup."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>~:$])", r"\\\1", text)
 
 
 def empty_state(title: str, text: str) -> None:

@@ -22,8 +22,8 @@ CHOICES = [
 ]
 
 PAIR = """<div style="display:grid;grid-template-columns:1fr 1fr;gap:16px">
-<img src="{left}" alt="Picture A" style="width:100%;height:46vh;object-fit:contain">
-<img src="{right}" alt="Picture B" style="width:100%;height:46vh;object-fit:contain">
+<img src="{left}" alt="Picture A" style="width:100%;aspect-ratio:1;max-height:46vh;object-fit:contain">
+<img src="{right}" alt="Picture B" style="width:100%;aspect-ratio:1;max-height:46vh;object-fit:contain">
 </div>"""
 
 

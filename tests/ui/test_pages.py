@@ -156,6 +156,14 @@ def test_a_running_run_shows_progress_and_can_be_cancelled(serve: Serve, seeded:
     assert "cancelled" in text_of(page)
 
 
+def test_names_and_messages_are_not_markup(serve: Serve, seeded: Arena) -> None:
+    run = seeded.store.add_run(RunKind.BENCHMARK, "**bold** [a](http://x)")
+    seeded.store.end_run(run.id or 0, RunState.FAILED, "no `file` in /a_b_c")
+    said = text_of(serve(seeded, "benchmarks"))
+    assert r"\*\*bold\*\* \[a\]\(http\://x\)" in said
+    assert r"no \`file\` in /a\_b\_c" in said
+
+
 def test_progress_in_words() -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     run = Run(RunKind.BENCHMARK, "Swatch A", RunState.RUNNING, start, start, done=3, total=6, stage="features", id=4)
