@@ -12,9 +12,8 @@ TEXT = r"""
 ### Voting
 You see one prompt and two pictures by two different models. Which model stands on which side is drawn by a fair coin.
 The pictures come under random addresses, in boxes of one size, and both appear at once; who made them stays on the
-server until you have voted. Press **←** or **→** for the better picture, **↑** for a tie, **↓** when both are bad, **S** to skip. Your
-browser keeps a random signed id, so that a pair counts once per voter; there is
-no account.
+server until you have voted. Press **←** or **→** for the better picture, **↑** for a tie, **↓** when both are bad,
+**S** to skip. Your browser keeps a random signed id, so that a pair counts once per voter; there is no account.
 
 ### Elo
 A model's rating $R$ starts at 1000. Against an opponent rated $R_o$ it is expected to score

@@ -6,6 +6,7 @@ const STORED = "arena-unacked-ballots";
 const RESEND_MS = 2500;
 const RETRY_MS = [500, 1000, 2000, 4000, 8000, 16000];
 const FLASH_MS = 160;
+const LONG_PROMPT = 110; // characters: about what fits in the large type
 
 const surfaces = new WeakMap();
 
@@ -124,6 +125,7 @@ class Surface {
   show(pair) {
     pair.images.forEach((image, i) => this.frames[i].replaceChildren(image));
     this.$(".prompt").textContent = pair.prompt;
+    this.$(".prompt").classList.toggle("long", pair.prompt.length > LONG_PROMPT);
     this.$(".live").textContent = `New pair. ${pair.prompt}`;
     this.$(".idle").textContent = "";
     this.el.dataset.state = "voting";
