@@ -479,15 +479,18 @@ class Store:
             )
             return session.scalars(select(RunRow.state).where(RunRow.id == run_id)).one()
 
-    def end_run(self, run_id: int, state: RunState, message: str = "") -> bool:
-        """Close a running Run; False when it was closed already, which stands."""
+    def end_run(self, run_id: int, state: RunState, message: str = "", score: Score | None = None) -> bool:
+        """Close a running Run and store the score it found, together; False when it was closed already: that stands."""
         with self._writing() as session:
             done = session.execute(
                 update(RunRow)
                 .where(RunRow.id == run_id, RunRow.state == RunState.RUNNING)
                 .values(state=state, message=message, finished_at=now())
             )
-            return bool(done.rowcount)
+            closed = bool(done.rowcount)
+            if closed and score is not None:
+                self._add_score(session, score)
+            return closed
 
     def runs(self, kind: RunKind | None = None, limit: int = 20) -> list[Run]:
         """Newest first."""
@@ -512,20 +515,24 @@ class Store:
                 .on_conflict_do_nothing(index_elements=["name"])
             )
 
-    def add_score(self, score: Score) -> Score:
-        protocol = score.protocol
+    def add_score(self, score: Score) -> None:
         with self._writing() as session:
-            session.execute(
-                self._insert(ProtocolRow)
-                .values(
-                    fingerprint=protocol.fingerprint,
-                    name=protocol.name,
-                    version=protocol.version,
-                    settings=dict(protocol.settings),
-                )
-                .on_conflict_do_nothing(index_elements=["fingerprint"])
+            self._add_score(session, score)
+
+    def _add_score(self, session: Session, score: Score) -> None:
+        protocol = score.protocol
+        session.execute(
+            self._insert(ProtocolRow)
+            .values(
+                fingerprint=protocol.fingerprint,
+                name=protocol.name,
+                version=protocol.version,
+                settings=dict(protocol.settings),
             )
-            row = ScoreRow(
+            .on_conflict_do_nothing(index_elements=["fingerprint"])
+        )
+        session.add(
+            ScoreRow(
                 subject=score.subject,
                 metric=score.metric,
                 protocol_fingerprint=protocol.fingerprint,
@@ -536,9 +543,7 @@ class Store:
                 details=dict(score.details),
                 at=score.at or now(),
             )
-            session.add(row)
-            session.flush()
-            return replace(score, id=row.id, at=row.at)
+        )
 
     def scores(self, limit: int = 200) -> list[Score]:
         """Newest first."""

@@ -102,9 +102,8 @@ def run_fid(arena: Arena, run_id: int, contestant_name: str, n_real: int = DEFAU
         reason = str(error) if isinstance(error, ArenaError) else f"{type(error).__name__}: {error}"
         arena.store.end_run(run_id, RunState.FAILED, reason)
         raise
-    if not arena.store.end_run(run_id, RunState.DONE, "" if score.value is None else f"FID {score.value:.2f}"):
-        return None
-    return arena.store.add_score(score)
+    message = "" if score.value is None else f"FID {score.value:.2f}"
+    return score if arena.store.end_run(run_id, RunState.DONE, message, score) else None
 
 
 def _fid(arena: Arena, run_id: int, contestant_name: str, n_real: int) -> Score:
