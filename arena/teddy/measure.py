@@ -24,7 +24,7 @@ from arena.teddy.attributes import AttributeReader
 from arena.teddy.contestants import TEDDIES, WEIGHTS, TeddyContestant
 from arena.teddy.renderer import render
 from arena.teddy.scenes import ATTRIBUTES, Scene, caption, sample_scenes
-from arena.teddy.sheets import contact_sheet
+from arena.teddy.sheets import contact_sheet, picture_grid
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ def _write_sheets(
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     texts = [caption(scene) for scene in sample_scenes(n, random.Random(seed), held_out=True)]
+    picture_grid(pictures["rendered scenes"]).save(folder / "rendered.png", optimize=True)
     for contestant in chosen:
         sheet = contact_sheet(contestant.name, texts, pictures["rendered scenes"], pictures[contestant.name])
         sheet.save(folder / f"{contestant.slug}.png", optimize=True)

@@ -33,5 +33,14 @@ def contact_sheet(title: str, texts: Sequence[str], real: np.ndarray, drawn: np.
     return sheet
 
 
+def picture_grid(images: np.ndarray) -> Image.Image:
+    """The first pictures edge to edge, twice their size; `images` uint8 RGB (n, 3, 64, 64)."""
+    shown = images[: COLUMNS * ROWS]
+    grid = Image.new("RGB", (COLUMNS * CELL, -(-len(shown) // COLUMNS) * CELL), PAPER)
+    for i, image in enumerate(shown):
+        grid.paste(_enlarged(image), (i % COLUMNS * CELL, i // COLUMNS * CELL))
+    return grid
+
+
 def _enlarged(image: np.ndarray) -> Image.Image:
     return Image.fromarray(image.transpose(1, 2, 0)).resize((CELL, CELL), Image.Resampling.LANCZOS)

@@ -38,7 +38,8 @@ def vae_task():
 
 def decoder_task():
     network = vae.make_autoencoder((16, 16), (1, 1), (1, 1))
-    return vae.DecoderTask(PICTURES.images, tiny_latents(), network, batch=2)
+    guess = flow.denoiser(tiny_flow(), CAPTIONS)
+    return vae.DecoderTask(PICTURES.images, tiny_latents(), network, guess, batch=2)
 
 
 def flow_task():

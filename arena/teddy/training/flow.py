@@ -6,7 +6,7 @@ s drawn logit-normally (Esser et al. 2024, arXiv:2403.03206). The text encoder i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +79,16 @@ class FlowTask:
         ids, mask = with_dropped(self.ids[index], self.mask[index], 0.1, rng)
         noisy = torch.lerp(clean, noise, times[:, None, None, None])
         return F.mse_loss(self.network(noisy, times, ids, mask), noise - clean)
+
+
+def denoiser(network: FlowNetwork, captions: Sequence[str]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """What the network takes for x_0: a function of noisy latents, times in [0, 1] (n,) and caption numbers (n,)."""
+    ids, mask = tokens(make_tokenizer(), captions, TRAIN_LENGTH)
+
+    def guess(noisy: Tensor, times: Tensor, index: Tensor) -> Tensor:
+        return noisy - times[:, None, None, None] * network(noisy, times, ids[index], mask[index])
+
+    return guess
 
 
 def make_scheduler(solver_order: int = 2) -> DPMSolverMultistepScheduler:

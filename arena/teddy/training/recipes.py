@@ -20,7 +20,7 @@ from arena.teddy.training.loop import Schedule, Task, Trainer, run
 from arena.teddy.training.text import make_tokenizer
 
 PICTURES = 20_000
-TRAJECTORIES = 4096
+TRAJECTORIES = 1280
 TEACHER_GUIDANCE = 3.0
 
 
@@ -69,7 +69,8 @@ def _vae(out: Path, seed: int) -> Task:
 
 def _decoder(out: Path, seed: int) -> Task:
     network = trained("vae", out, vae.make_autoencoder()).requires_grad_(True).train()
-    return vae.DecoderTask(pictures(out, seed).images, latents(out, seed), network)
+    guess = flow.denoiser(trained("flow", out, make_flow()), captions(out, seed))
+    return vae.DecoderTask(pictures(out, seed).images, latents(out, seed), network, guess)
 
 
 def _attributes(out: Path, seed: int) -> Task:
@@ -117,11 +118,11 @@ def _turbo(out: Path, seed: int) -> Task:
 
 RECIPES: dict[str, Recipe] = {
     "vae": Recipe(_vae, Schedule(steps=640, rate=2e-3, warmup=100, decay=0.995)),
-    "decoder": Recipe(_decoder, Schedule(steps=600, rate=1e-3, warmup=50, decay=0.99)),
-    "flow": Recipe(_flow, Schedule(steps=3600, rate=1.5e-3, warmup=150, decay=0.998)),
-    "attributes": Recipe(_attributes, Schedule(steps=1500, rate=2e-3, warmup=100, decay=0.99)),
-    "unet": Recipe(_unet, Schedule(steps=3000, rate=1e-3, warmup=200, decay=0.998)),
-    "turbo": Recipe(_turbo, Schedule(steps=1200, rate=3e-4, warmup=50, decay=0.995)),
+    "flow": Recipe(_flow, Schedule(steps=2350, rate=1.5e-3, warmup=150, decay=0.998)),
+    "decoder": Recipe(_decoder, Schedule(steps=500, rate=1e-3, warmup=30, decay=0.99)),
+    "attributes": Recipe(_attributes, Schedule(steps=1000, rate=2e-3, warmup=50, decay=0.98)),
+    "unet": Recipe(_unet, Schedule(steps=1300, rate=1e-3, warmup=100, decay=0.995)),
+    "turbo": Recipe(_turbo, Schedule(steps=500, rate=4e-4, warmup=30, decay=0.99)),
 }
 """Model -> how it is made, in the order in which they need each other."""
 

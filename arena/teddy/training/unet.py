@@ -65,7 +65,7 @@ def make_scheduler() -> DDIMScheduler:
 class UnetTask:
     """Mean squared error of the velocity, with one caption in ten dropped."""
 
-    def __init__(self, images: np.ndarray, captions: Sequence[str], network: UnetNetwork, batch: int = 16) -> None:
+    def __init__(self, images: np.ndarray, captions: Sequence[str], network: UnetNetwork, batch: int = 8) -> None:
         """`images` uint8 RGB (n, 3, 64, 64), one for each caption."""
         self.images, self.batch = images, batch
         self.network = network.to(memory_format=torch.channels_last)

@@ -7,6 +7,8 @@ sharp edges sooner than decoders that begin with nearest-neighbour upsampling.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -61,22 +63,41 @@ class AutoencoderTask:
 
 
 class DecoderTask:
-    """More of the same for the decoder alone: the latents stay, so what was trained on them stays valid."""
+    """More for the decoder alone: it learns to clean latents, and what was trained on the latents stays valid.
+
+    Half of the latents carry white noise; the other half are what a generator takes for the picture when it looks at
+    a noisy version of it, so that the decoder meets the mistakes that it will have to hide.
+    """
 
     def __init__(
-        self, images: np.ndarray, latents: Tensor, network: AutoencoderDC, batch: int = 32, noise: float = 0.1
+        self,
+        images: np.ndarray,
+        latents: Tensor,
+        network: AutoencoderDC,
+        guess: Callable[[Tensor, Tensor, Tensor], Tensor],
+        batch: int = 32,
+        noise: float = 0.5,
     ) -> None:
-        """`images` uint8 RGB (n, 3, 64, 64), `latents` float (n, 16, 16, 16) of a trained `network`."""
+        """`images` uint8 RGB (n, 3, 64, 64), `latents` float (n, 16, 16, 16) of a trained `network`.
+
+        `guess(noisy latents, noise shares in [0, noise] (n,), picture numbers (n,))` gives the generator's latents.
+        """
         self.images, self.latents, self.network = images, latents, network.to(memory_format=torch.channels_last)
         self.network.encoder.requires_grad_(False)
-        self.batch, self.noise = batch, noise
+        self.guess, self.batch, self.noise = guess, batch, noise
 
     def loss(self, rng: torch.Generator) -> Tensor:
         index = torch.randint(len(self.images), (self.batch,), generator=rng)
         real = to_signal(self.images[index.numpy()])
         latents = self.latents[index]
-        noisy = latents + self.noise * torch.randn(latents.shape, generator=rng)
-        drawn = self.network.decoder(noisy.contiguous(memory_format=torch.channels_last))
+        share = self.noise * torch.rand(self.batch, generator=rng)
+        noise = torch.randn(latents.shape, generator=rng)
+        half = self.batch // 2
+        mixed = torch.lerp(latents[:half], noise[:half], share[:half, None, None, None])
+        with torch.no_grad():
+            guessed = self.guess(mixed, share[:half], index[:half])
+        noisy = latents[half:] + 0.6 * share[half:, None, None, None] * noise[half:]
+        drawn = self.network.decoder(torch.cat([guessed, noisy]).contiguous(memory_format=torch.channels_last))
         return F.l1_loss(drawn, real) + 2 * F.mse_loss(drawn, real)
 
 
