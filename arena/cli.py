@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -322,15 +323,12 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
-        marks = {
-            Verdict.OK: "[green]ok[/green]",
-            Verdict.OPTIONAL: "[yellow]–[/yellow]",
-            Verdict.MISSING: "[red]missing[/red]",
-        }
-        table = Table(show_header=False, box=None)
+        marks = {Verdict.OK: "[green]ok[/green]     ", Verdict.OPTIONAL: "[yellow]–[/yellow]      "}
         for finding in findings:
-            table.add_row(marks[finding.verdict], finding.subject, finding.found, finding.remedy)
-        out.print(table)
+            mark = marks.get(finding.verdict, "[red]missing[/red]")
+            out.print(f"{mark} [bold]{escape(finding.subject)}[/bold]: {escape(finding.found)}", soft_wrap=True)
+            if finding.remedy:
+                out.print(f"          {escape(finding.remedy)}", soft_wrap=True, highlight=False)
     if any(finding.verdict is Verdict.MISSING for finding in findings):
         raise typer.Exit(1)
 
