@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 out = Console()
 err = Console(stderr=True, soft_wrap=True)
+QUIET_SECONDS = 5
 
 DataDir = Annotated[Path | None, typer.Option(help="Where the database and images live (default: arena-data).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -166,7 +168,7 @@ def _generate(
     if not total:
         out.print(f"Every image is there{_failures(failed_before, retry_failed)}.")
         return generation.Report()
-    with _bar("Generating", "seconds per image") as update:
+    with _bar("Generating") as update:
         report = generation.fill(
             arena,
             missing,
@@ -255,7 +257,7 @@ def fid(
     from evaluators.distribution.fid import fid as compute
 
     settings = load_settings(data_dir=data_dir)
-    with _bar("FID", "images", console=err) as update:
+    with _bar("FID", console=err) as update:
         result = compute(
             real_dir,
             generated_dir,
@@ -334,8 +336,8 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 
 @contextmanager
-def _bar(title: str, unit: str, console: Console = out) -> Iterator[Callable[[str, int, int, str], None]]:
-    """A progress bar; yields update(stage, done, total, note)."""
+def _bar(title: str, console: Console = out) -> Iterator[Callable[[str, int, int, str], None]]:
+    """A progress bar, or a line every few seconds where nobody watches; yields update(stage, done, total, note)."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -343,11 +345,16 @@ def _bar(title: str, unit: str, console: Console = out) -> Iterator[Callable[[st
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=None, note="")
+        said = time.monotonic()
 
         def update(stage: str, done: int, total: int, note: str) -> None:
+            nonlocal said
             progress.update(task, description=f"{title}: {stage}", completed=done, total=total or None, note=note)
+            if not console.is_terminal and (done == total or time.monotonic() - said > QUIET_SECONDS):
+                said = time.monotonic()
+                console.print(f"{title}: {stage} {done}/{total} {note}", soft_wrap=True, highlight=False)
 
         yield update
 

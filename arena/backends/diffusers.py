@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
 from PIL import Image
+from transformers.utils import logging as transformers_logging
 
 from arena.backends.weights import PACKAGE_SCHEME, folder_sha256, model_source
 from arena.errors import GenerationError, UsageError, WeightsError
@@ -88,8 +90,11 @@ def _load(model: str, source: str, revision: str | None, dtype: torch.dtype) -> 
     local = Path(source).is_dir()
     if model.startswith(PACKAGE_SCHEME) and not local:
         raise WeightsError(f"The weights folder {source!r} is missing; reinstall the package.")
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
     try:
-        return DiffusionPipeline.from_pretrained(source, revision=revision, torch_dtype=dtype, local_files_only=local)
+        return DiffusionPipeline.from_pretrained(source, revision=revision, dtype=dtype, local_files_only=local)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(
