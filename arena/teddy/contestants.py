@@ -64,7 +64,7 @@ TEDDIES: tuple[TeddyContestant, ...] = (
         slug="teddy-flow-2",
         name="Teddy Flow 2",
         weights=WEIGHTS / "flow",
-        call=_settings(num_inference_steps=2, guidance_scale=1.0, **_PIXART),
+        call=_settings(num_inference_steps=2, guidance_scale=1.5, **_PIXART),
         card=Card("latent 16x16x16", _FLOW, _TEXT, "DPM-Solver++ of order 2", 2_610_444),
     ),
     TeddyContestant(
@@ -75,11 +75,11 @@ TEDDIES: tuple[TeddyContestant, ...] = (
         card=Card("latent 16x16x16", _FLOW + ", distilled", _TEXT, "Euler", 2_610_444),
     ),
     TeddyContestant(
-        slug="teddy-unet-ddim",
-        name="Teddy U-Net DDIM",
-        weights=WEIGHTS / "unet",
-        call=_settings(num_inference_steps=20, guidance_scale=3.0, clean_caption=False),
-        card=Card("pixels 64x64x3", "U-Net with cross-attention (DeepFloyd IF format)", _TEXT, "DDIM", 3_098_054),
+        slug="teddy-flow-1",
+        name="Teddy Flow 1",
+        weights=WEIGHTS / "flow",
+        call=_settings(num_inference_steps=1, guidance_scale=1.0, **_PIXART),
+        card=Card("latent 16x16x16", _FLOW, _TEXT, "one Euler step", 2_610_444),
     ),
 )
 """Every embedded contestant; `weights` loads with `DiffusionPipeline.from_pretrained(weights)`."""

@@ -47,7 +47,7 @@ def test_all_weights_are_below_30_megabytes():
 @pytest.mark.parametrize("teddy", TEDDIES, ids=lambda teddy: teddy.slug)
 def test_the_folder_is_in_the_hubs_format_with_safetensors_in_half_precision(teddy):
     index = json.loads((teddy.weights / "model_index.json").read_text())
-    assert index["_class_name"] in {"PixArtSigmaPipeline", "IFPipeline"}
+    assert index["_class_name"] == "PixArtSigmaPipeline"
     assert not [*teddy.weights.rglob("*.bin")] and [*teddy.weights.rglob("*.safetensors")]
 
 
