@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ class DiffusersBackend:
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a library's advice to itself is not for whoever generates
                 output = self.pipeline(list(prompts), generator=generators, output_type="np", **self.call)
         except Exception as error:  # any pipeline may raise anything; the reason becomes the failure
             reason = str(error).strip().splitlines() or [""]
