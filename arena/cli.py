@@ -50,9 +50,6 @@ def main() -> None:
     except ArenaError as error:
         err.print(f"arena: {error}", markup=False, highlight=False)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        err.print("arena: stopped; what was finished is kept.")
-        raise SystemExit(130) from None
 
 
 def _open(settings: Settings, *, prepare: bool = False) -> Arena:
@@ -168,7 +165,7 @@ def _generate(
     if not total:
         out.print(f"Every image is there{_failures(failed_before, retry_failed)}.")
         return generation.Report()
-    with _bar("Generating") as update:
+    with _stoppable("what was made is kept, run it again to go on"), _bar("Generating") as update:
         report = generation.fill(
             arena,
             missing,
@@ -257,7 +254,7 @@ def fid(
     from evaluators.distribution.fid import fid as compute
 
     settings = load_settings(data_dir=data_dir)
-    with _bar("FID", console=err) as update:
+    with _stoppable("nothing was stored"), _bar("FID", console=err) as update:
         result = compute(
             real_dir,
             generated_dir,
@@ -333,6 +330,16 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
                 out.print(f"          {escape(finding.remedy)}", soft_wrap=True, highlight=False)
     if any(finding.verdict is Verdict.MISSING for finding in findings):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _stoppable(consequence: str) -> Iterator[None]:
+    """Ctrl-C ends the command with a sentence and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(f"arena: stopped; {consequence}.")
+        raise typer.Exit(130) from None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import random
 from pathlib import Path
 
 import numpy as np
+from diffusers.utils import logging as diffusers_logging
 
 from arena.services.teddies import rendered
 from arena.teddy.contestants import TEDDIES
@@ -32,6 +33,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("arena-data/cache"), help="where ported weights are kept")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
 
     scenes = sample_scenes(options.n, random.Random(options.seed), held_out=True)
     real = [np.asarray(image) for image in rendered(scenes, 2 * options.n, options.seed + 1)]

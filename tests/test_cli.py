@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from arena import cli
 from arena.bootstrap import Arena
+from arena.domain import Contestant, Prompt, RunState
 from arena.services import battles
 
 
@@ -120,6 +122,32 @@ def test_doctor_says_how_to_get_the_weights(arena: Arena, tmp_path: Path) -> Non
 
 def test_the_page_file_is_found() -> None:
     assert cli.page_file().name == "app.py"
+
+
+def test_ctrl_c_is_one_sentence_and_the_next_call_goes_on(arena: Arena) -> None:
+    arena.store.add_prompts(Prompt(f"card {n}") for n in range(200))
+    contestant = arena.store.add_contestant(Contestant("A", "swatch", {"pause": 0.02}))
+    # Python ignores Ctrl-C when its parent does, as a shell's background jobs do.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from arena.cli import main; main()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program, "generate"],
+        env={**os.environ, **arena.settings.as_environment()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not arena.store.generations(contestant.id or 0):
+        assert child.poll() is None
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert said.strip() == "arena: stopped; what was made is kept, run it again to go on."
+    assert arena.store.runs()[0].state is RunState.CANCELLED
+    made = len(arena.store.generations(contestant.id or 0))
+    assert 0 < made < 200
+    assert f"{200 - made} images made, 0 failed" in arena_command("generate", **arena.settings.as_environment()).stdout
 
 
 def test_fid_prints_exactly_what_it_promises(tmp_path: Path) -> None:
