@@ -58,7 +58,9 @@ def draw(board: Leaderboard) -> None:
 
 def table(board: Leaderboard) -> pd.DataFrame:
     rows = [{**asdict(row), "note": "provisional" if row.provisional else ""} for row in board.rows]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    shown = pd.DataFrame(rows, columns=list(COLUMNS))
+    # Whole percent: two decimals of a share of some dozens of votes would be noise.
+    return shown.assign(both_bad_rate=shown["both_bad_rate"].astype(float).round(2))
 
 
 def explained(board: Leaderboard) -> str:
