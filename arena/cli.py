@@ -170,12 +170,7 @@ def _generate(
             arena,
             missing,
             _make_backend(settings),
-            lambda p: update(
-                p.contestant,
-                p.done,
-                p.total,
-                "" if p.seconds_per_image is None else f"{p.seconds_per_image:.2f} s each",
-            ),
+            lambda p: update(p.contestant, p.done, p.total, f"{p.seconds_per_image:.2f} s each"),
         )
     out.print(f"{report.made} images made, {len(report.failed)} failed{_failures(failed_before, retry_failed)}.")
     for line in report.failed[:10]:

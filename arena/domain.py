@@ -125,10 +125,6 @@ class ImageRef:
         if self.width < 1 or self.height < 1:
             raise ValueError(f"not a size: {self.width}x{self.height}")
 
-    @property
-    def megapixels(self) -> float:
-        return self.width * self.height / 1e6
-
 
 @dataclass(frozen=True, slots=True)
 class Generation:

@@ -10,8 +10,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from arena.domain import Contestant, Prompt, Run, RunKind, RunState, Score, fingerprint
 from arena.errors import ArenaError, EnvironmentFault, UsageError
+from arena.services.teddies import rendered, scenes_of
+from evaluators.distribution.fid import fid  # torch is imported when it runs, in the benchmark's own process
+from evaluators.images import decode
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
@@ -107,12 +112,6 @@ def run_fid(arena: Arena, run_id: int, contestant_name: str, n_real: int = DEFAU
 
 
 def _fid(arena: Arena, run_id: int, contestant_name: str, n_real: int) -> Score:
-    import numpy as np
-
-    from arena.services.teddies import rendered, scenes_of
-    from evaluators.distribution.fid import fid
-    from evaluators.images import decode
-
     def report(stage: str, done: int, total: int) -> None:
         if arena.store.beat(run_id, pid=os.getpid(), stage=stage, done=done, total=total) != RunState.RUNNING:
             raise Cancelled
@@ -138,8 +137,6 @@ def _fid(arena: Arena, run_id: int, contestant_name: str, n_real: int) -> Score:
 
 def _measurable(arena: Arena, contestant: Contestant, n_real: int) -> tuple[list[Prompt], list[str]]:
     """The contestant's teddy prompts and the sha256 of its images of them; raises UsageError with too few."""
-    from arena.services.teddies import scenes_of
-
     if n_real < 2:
         raise UsageError(f"FID needs at least 2 reference scenes, got {n_real}.")
     by_id = {prompt.id: prompt for prompt in arena.store.prompts() if scenes_of([prompt])}

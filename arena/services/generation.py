@@ -39,7 +39,7 @@ class Progress:
     contestant: str
     done: int
     total: int
-    seconds_per_image: float | None = None
+    seconds_per_image: float
 
 
 @dataclass

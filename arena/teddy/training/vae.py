@@ -111,11 +111,3 @@ def encode_all(network: AutoencoderDC, images: np.ndarray, batch: int = 128) -> 
     """Latents of all pictures, float32 (n, 16, h/4, w/4), in order."""
     parts = (images[start : start + batch] for start in range(0, len(images), batch))
     return torch.cat([network.encoder(to_signal(part)).contiguous() for part in parts])
-
-
-@torch.no_grad()
-def peak_signal_to_noise(network: AutoencoderDC, images: np.ndarray) -> float:
-    """PSNR in dB of the reconstruction of `images`, uint8 RGB (n, 3, h, w)."""
-    real = to_signal(images)
-    error = F.mse_loss(network.decoder(network.encoder(real)).clamp(-1, 1), real) / 4
-    return float(-10 * torch.log10(error))
