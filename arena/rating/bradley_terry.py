@@ -1,0 +1,202 @@
+"""Bradley–Terry by maximum likelihood: P(i beats j) = 1 / (1 + exp(theta_j - theta_i)).
+
+Source: R. Bradley and M. Terry, Rank Analysis of Incomplete Block Designs, Biometrika 39 (1952); when the maximum
+exists: L. Ford, Solution of a Ranking Problem from Binary Comparisons, American Mathematical Monthly 64 (1957).
+No prior and no penalty: what the votes cannot say is refused, not smoothed over (see `components`).
+
+Strengths theta are natural logarithms of odds with mean 0; `points` puts them on Elo's scale with mean 1000.
+A tie is half a win for both sides, or is dropped. A both-bad vote prefers nobody, so it has no part in the order of
+the contestants and is an outcome of its own, with a rate for each contestant (see `outcomes`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+
+from arena.errors import DataError
+from arena.rating.comparisons import Code, Comparisons, Floats
+
+SCALE = 400 / np.log(10)
+"""Rating points in one natural logarithm of odds: 400 points are odds of ten to one."""
+MEAN = 1000.0
+TOLERANCE = 1e-11
+MAX_STEPS = 100
+
+
+class Ties(StrEnum):
+    """What a tie says: half a win for both, or nothing."""
+
+    HALF = "half"
+    DROP = "drop"
+
+
+def left_score(outcome: NDArray[np.integer], ties: Ties = Ties.HALF) -> Floats:
+    """The left side's score in [0, 1] for each code (n,); NaN where the outcome has no part in the fit."""
+    tie = 0.5 if ties is Ties.HALF else np.nan
+    return np.array([1.0, 0.0, tie, np.nan])[outcome]
+
+
+def win_matrix(comparisons: Comparisons, ties: Ties = Ties.HALF) -> Floats:
+    """Weighted wins (M, M): entry [i, j] is how often i beat j, a tie counted as half to each side."""
+    score = left_score(comparisons.outcome, ties)
+    used = ~np.isnan(score)
+    left, right, score, weight = comparisons.left[used], comparisons.right[used], score[used], comparisons.weight[used]
+    size = comparisons.size
+    flat = np.bincount(left * size + right, weight * score, size * size)
+    flat += np.bincount(right * size + left, weight * (1 - score), size * size)
+    return flat.reshape(size, size)
+
+
+def win_probability(theta: Floats) -> Floats:
+    """P[..., i, j] that i beats j, for strengths (..., M)."""
+    return 1 / (1 + np.exp(theta[..., None, :] - theta[..., :, None]))
+
+
+def gradient(wins: Floats, theta: Floats) -> Floats:
+    """Derivative (..., M) of the log-likelihood: wins above what was expected."""
+    games = wins + np.swapaxes(wins, -1, -2)
+    return (wins - games * win_probability(theta)).sum(-1)
+
+
+def information(wins: Floats, theta: Floats) -> Floats:
+    """Minus the second derivative (..., M, M): the Laplacian of the graph with weights n_ij p_ij p_ji."""
+    p = win_probability(theta)
+    edges = (wins + np.swapaxes(wins, -1, -2)) * p * (1 - p)
+    laplacian = -edges
+    diagonal = np.arange(wins.shape[-1])
+    laplacian[..., diagonal, diagonal] += edges.sum(-1)
+    return laplacian
+
+
+def log_likelihood(wins: Floats, theta: Floats) -> float:
+    """Sum over all wins of log P."""
+    return float(-(wins * np.logaddexp(0, theta[None, :] - theta[:, None])).sum())
+
+
+def fit(wins: Floats, start: Floats | None = None) -> Floats:
+    """The strengths (M,) of mean 0 that make the wins (M, M) likeliest, by Newton's method with halved steps.
+
+    Raises DataError where there is no such maximum; `components` says why. Also fits many boards at once: wins
+    (R, M, M) from one `start` (M,), where a board without a maximum becomes NaN.
+    """
+    wins = np.asarray(wins, np.float64)
+    if wins.ndim == 2:
+        theta = _newton(wins[None], start)[0]
+        if np.isnan(theta).any():
+            raise DataError("These votes have no maximum of the likelihood: some model only wins or only loses.")
+        return theta
+    return _newton(wins, start)
+
+
+def _newton(wins: Floats, start: Floats | None) -> Floats:
+    boards, size = wins.shape[0], wins.shape[-1]
+    games = wins + np.swapaxes(wins, -1, -2)
+    scored = wins.sum(-1)
+    theta = np.zeros((boards, size)) if start is None else np.tile(np.asarray(start, np.float64), (boards, 1))
+    mean = np.full((size, size), 1 / size)
+    diagonal = np.arange(size)
+    # The Laplacian's null space is lifted at the Laplacian's own size, so that few and many votes solve alike well.
+    lift = np.maximum(games.sum((-1, -2)), 1e-300)[:, None, None] / size * mean
+    open_ = np.ones(boards, bool)
+    for _ in range(MAX_STEPS):
+        at = np.flatnonzero(open_)
+        if not len(at):
+            break
+        everyone = len(at) == boards
+        n, t = (games, theta) if everyone else (games[at], theta[at])
+        p = win_probability(t)
+        expected = n * p
+        slope = (scored if everyone else scored[at]) - expected.sum(-1)
+        edges = expected * (1 - p)
+        laplacian = (lift if everyone else lift[at]) - edges
+        laplacian[:, diagonal, diagonal] += edges.sum(-1)
+        try:
+            step = np.linalg.solve(laplacian, slope[..., None])[..., 0]
+        except np.linalg.LinAlgError:
+            step = np.stack([np.linalg.lstsq(a, b, rcond=None)[0] for a, b in zip(laplacian, slope, strict=True)])
+        # Steps of at most two logits keep Newton's method from overshooting where an edge is nearly certain.
+        longest = np.abs(step).max(-1, initial=0)
+        theta[at] = t + step * np.minimum(1, 2 / np.maximum(longest, 1e-300))[:, None]
+        open_[at[longest < TOLERANCE]] = False
+        open_[at[~np.isfinite(longest) | (np.abs(theta[at]).max(-1, initial=0) > 40)]] = False
+    theta -= theta.mean(-1, keepdims=True)
+    # A strength of 40 is odds of 10^17 to 1: the likelihood climbs for ever.
+    theta[~np.isfinite(theta).all(-1) | (np.abs(theta).max(-1, initial=0) > 39) | open_] = np.nan
+    return theta
+
+
+def points(theta: Floats) -> Floats:
+    """Strengths (mean 0) on Elo's scale: mean 1000, 400 points are odds of ten to one."""
+    return MEAN + SCALE * np.asarray(theta)
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """What the votes can compare. Positions of contestants.
+
+    `rated`: the largest set in which everyone has both won (or tied) against and lost (or tied) to the others,
+    through however many steps; only such a set has finite strengths. `always_above`: those that votes connect with
+    it but that never lost into it; `always_below`: those that never won out of it; `apart`: those that no chain of
+    votes connects with it in either direction.
+    """
+
+    rated: tuple[int, ...]
+    always_above: tuple[int, ...]
+    always_below: tuple[int, ...]
+    apart: tuple[int, ...]
+
+
+def components(wins: Floats) -> Components:
+    """Which contestants a maximum of the likelihood exists for (Ford 1957: a strongly connected graph of wins)."""
+    size = len(wins)
+    beats = wins > 0
+    _, group = connected_components(beats, directed=True, connection="strong")
+    games = wins.sum(1) + wins.sum(0)
+    sizes, voted = np.bincount(group), np.bincount(group, games)
+    main = max(range(len(sizes)), key=lambda g: (sizes[g], voted[g], -int(np.flatnonzero(group == g)[0])))
+    rated = np.flatnonzero(group == main)
+    down, up = _reach(beats, rated[0]), _reach(beats.T, rated[0])
+    inside = group == main
+    outside = [i for i in range(size) if not inside[i]]
+    return Components(
+        rated=tuple(map(int, rated)),
+        always_above=tuple(i for i in outside if up[i]),
+        always_below=tuple(i for i in outside if down[i]),
+        apart=tuple(i for i in outside if not up[i] and not down[i]),
+    )
+
+
+def _reach(edges: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:
+    """Whom a walk along `edges` (M, M) reaches from `start`."""
+    found = np.zeros(len(edges), bool)
+    found[start] = True
+    while True:
+        more = found | edges[found].any(0)
+        if (more == found).all():
+            return found
+        found = more
+
+
+def unrated_because(comparisons: Comparisons, found: Components) -> dict[str, str]:
+    """For each contestant that cannot be rated, one sentence: why, and which vote would mend it."""
+    among = f"the {len(found.rated)} rated models" if len(found.rated) > 1 else "the others"
+    reasons: dict[str, str] = {}
+    for members, sentence in (
+        (found.always_above, f"never lost to {among}, so no finite rating fits; add comparisons that it may lose."),
+        (found.always_below, f"never won against {among}, so no finite rating fits; add comparisons that it may win."),
+        (found.apart, f"was never compared with {among}, not even through other models; add comparisons with them."),
+    ):
+        reasons |= {comparisons.contestants[i]: sentence for i in members}
+    return reasons
+
+
+def both_bad_rates(comparisons: Comparisons) -> Floats:
+    """Share (M,) of each contestant's votes that said both are bad; NaN without votes."""
+    votes = comparisons.per_contestant()
+    bad = comparisons.per_contestant(Code.BOTH_BAD)
+    return np.divide(bad, votes, out=np.full(comparisons.size, np.nan), where=votes > 0)

@@ -1,0 +1,94 @@
+"""What would change our mind: votes that hold a neighbour's place, and votes still needed to settle it.
+
+Votes to flip: T. Broderick, R. Giordano and R. Meager (arXiv:2011.14999), applied to arenas by J. Huang and others,
+Dropping Just a Handful of Preferences Can Change Top Large Language Model Rankings (arXiv:2508.11847).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from arena.rating import bradley_terry as bt
+from arena.rating.bradley_terry import Ties
+from arena.rating.comparisons import Comparisons, Floats
+from arena.rating.uncertainty import inverse_information, residuals
+
+
+def influence(comparisons: Comparisons, theta: Floats, upper: int, lower: int, ties: Ties = Ties.HALF) -> Floats:
+    """How much one vote of each row (n,) adds to theta[upper] - theta[lower], to first order, by being there."""
+    bread = inverse_information(bt.win_matrix(comparisons, ties), theta)
+    return _influence(comparisons, residuals(comparisons, theta, ties), bread[upper] - bread[lower])
+
+
+def _influence(comparisons: Comparisons, residual: Floats, contrast: Floats) -> Floats:
+    weight = np.divide(comparisons.weight, comparisons.count)
+    return weight * residual * (contrast[comparisons.left] - contrast[comparisons.right])
+
+
+def votes_to_flip(
+    comparisons: Comparisons, theta: Floats, upper: int, lower: int, ties: Ties = Ties.HALF
+) -> int | None:
+    """Fewest votes, by influence, whose removal puts `lower` level with `upper` or above, verified by a refit.
+
+    Comparisons without clusters. None if the votes that can be removed before the graph falls apart do not suffice.
+    The true minimum may be smaller: the order of removal is that of influence at the full fit.
+    """
+    gain = influence(comparisons, theta, upper, lower, ties)
+    order = np.argsort(-gain, kind="stable")
+    order = order[gain[order] > 0]
+    held = np.cumsum(comparisons.count[order])
+    if not len(order):
+        return None
+
+    def gap(removed: int) -> float:
+        """theta[upper] - theta[lower] without the first `removed` votes; NaN where no fit exists."""
+        taken = np.clip(removed - (held - comparisons.count[order]), 0, comparisons.count[order])
+        left = comparisons.count.copy()
+        left[order] -= taken
+        share = np.divide(left, comparisons.count)
+        thinned = replace(comparisons, count=left, weight=comparisons.weight * share)
+        again = bt.fit(bt.win_matrix(thinned, ties)[None], theta)[0]
+        return float(again[upper] - again[lower])
+
+    lowest, highest = 0, int(held[-1])
+    cumulative = np.cumsum(comparisons.count[order] * gain[order])
+    enough = int(np.searchsorted(cumulative, theta[upper] - theta[lower]))
+    if enough < len(order):
+        before = cumulative[enough - 1] if enough else 0.0
+        first = (held[enough - 1] if enough else 0.0) + (theta[upper] - theta[lower] - before) / gain[order[enough]]
+        guess = max(1, int(np.ceil(first)))
+    else:
+        guess = highest
+    # Grow the guess until it flips, then halve the bracket: a gap falls as supporting votes go.
+    while not gap(guess) <= 0:
+        if np.isnan(gap(guess)) or guess >= highest:
+            return None
+        lowest, guess = guess, min(highest, guess + max(1, guess // 8))
+    highest = guess
+    while highest - lowest > 1:
+        middle = (highest + lowest) // 2
+        lowest, highest = (lowest, middle) if gap(middle) <= 0 else (middle, highest)
+    return highest
+
+
+def votes_needed(
+    wins: Floats, theta: Floats, covariance: Floats, upper: int, lower: int, critical: float
+) -> int | None:
+    """Further votes between the two that would make their difference exceed `critical` standard errors.
+
+    k battles of information h = p (1 - p) each turn the variance r of the difference into r / (1 + k h r)
+    (Sherman-Morrison on the information), times the design effect that the votes so far have shown. Supposes that the
+    difference stays what it is now. 0 where it suffices already, None where the two are level.
+    """
+    gap = float(theta[upper] - theta[lower])
+    bread = inverse_information(wins, theta)
+    naive = float(bread[upper, upper] + bread[lower, lower] - 2 * bread[upper, lower])
+    robust = float(covariance[upper, upper] + covariance[lower, lower] - 2 * covariance[upper, lower])
+    if abs(gap) > critical * np.sqrt(robust):
+        return 0
+    if gap == 0 or naive <= 0:
+        return None
+    p = 1 / (1 + np.exp(-gap))
+    return int(np.ceil((robust * (critical / gap) ** 2 - 1) / (p * (1 - p) * naive)))
