@@ -169,18 +169,43 @@ def _add_up(
     def total(values: Floats) -> Floats:
         return np.add.reduceat(values[order], starts) if len(key) else np.zeros(0)
 
-    found = ordered[starts]
-    cell, size = found % cells, len(contestants)
+    found, counts, weights, squares = ordered[starts], total(count), total(weight), total(square)
+    cluster, cell, size = found // cells, found % cells, max(1, len(contestants))
+    if clustered and len(found):
+        cluster = _numbered_by_content(cluster, cell, counts, weights)
+        order = np.argsort(cluster, kind="stable")
+        cluster, cell = cluster[order], cell[order]
+        counts, weights, squares = counts[order], weights[order], squares[order]
     return Comparisons(
         contestants=contestants,
-        left=(cell // len(Code) // max(1, size)).astype(np.int32),
-        right=(cell // len(Code) % max(1, size)).astype(np.int32),
+        left=(cell // len(Code) // size).astype(np.int32),
+        right=(cell // len(Code) % size).astype(np.int32),
         outcome=(cell % len(Code)).astype(np.int8),
-        count=total(count),
-        weight=total(weight),
-        square=total(square),
-        cluster=(found // cells).astype(np.int32) if clustered else None,
+        count=counts,
+        weight=weights,
+        square=squares,
+        cluster=cluster.astype(np.int32) if clustered else None,
     )
+
+
+def _numbered_by_content(
+    cluster: NDArray[np.int64], cell: NDArray[np.int64], count: Floats, weight: Floats
+) -> NDArray[np.int64]:
+    """Clusters (n,) renumbered by what their votes say, so that their names cannot change a rounding error."""
+    rows = _mixed(cell.astype(np.uint64) ^ _mixed(count.view(np.uint64) ^ _mixed(weight.view(np.uint64))))
+    starts = np.flatnonzero(np.concatenate([[True], cluster[1:] != cluster[:-1]]))
+    digest = np.add.reduceat(rows, starts)
+    place = np.empty(len(starts), np.int64)
+    place[np.argsort(digest, kind="stable")] = np.arange(len(starts))
+    return np.repeat(place, np.diff(np.append(starts, len(cluster))))
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of SplitMix64: a bijection of 64-bit numbers that looks random."""
+    values = (values + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
 
 
 def from_votes(votes: Iterable[tuple[str, str, Outcome | str]], voters: Iterable[object] | None = None) -> Comparisons:
