@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -92,19 +92,17 @@ def board(
     `rounds` > 0 adds bootstrap intervals to `details`; `flips` finds the votes that hold each neighbour's place.
     Raises DataError if there are no votes or fewer than two contestants that votes can compare.
     """
-    _require_votes(comparisons)
-    whole = bt.win_matrix(comparisons, ties)
-    found = bt.components(whole)
-    if len(found.rated) < 2:
-        raise DataError(
-            "No two models can be rated: in every pair one has won all votes; add votes, or tell ties apart."
-        )
-    rated = comparisons.among(found.rated)
+    rated, unrated = rateable(comparisons, ties)
     wins = bt.win_matrix(rated, ties)
     theta = bt.fit(wins)
     covariance = uncertainty.sandwich(rated, theta, ties)
     estimate = Estimate(rated, theta, covariance, uncertainty.quantile(rated))
-    unrated = bt.unrated_because(comparisons, found)
+    pooled = rated.without_clusters()
+
+    def neighbours(upper: int, lower: int, critical: float) -> tuple[int | None, int | None]:
+        to_flip = influence.votes_to_flip(pooled, theta, upper, lower, ties)
+        return to_flip, influence.votes_needed(wins, theta, covariance, upper, lower, critical)
+
     details: dict[str, Any] = {}
     if rounds:
         details["bootstrap"] = _bootstrap(estimate, rounds, ties, seed)
@@ -115,37 +113,48 @@ def board(
             "level": uncertainty.LEVEL, "clusters": rated.clusters or None, "seed": seed,
         },
         n_votes=comparisons.votes,
-        board=_rows(comparisons, estimate, wins, unrated, ties, flips, seed),
+        board=rows(comparisons, estimate, unrated, neighbours if flips else None, seed),
         warnings=warnings(comparisons, rated, unrated),
         details=details,
     )  # fmt: skip
 
 
-def _require_votes(comparisons: Comparisons) -> None:
+def rateable(comparisons: Comparisons, ties: Ties = Ties.HALF) -> tuple[Comparisons, dict[str, str]]:
+    """The votes among the contestants that they can rate, and for each other contestant why not.
+
+    Raises DataError if there are no votes or fewer than two contestants that votes can compare.
+    """
     if not comparisons.votes:
         raise DataError("There are no votes to rate; add some.")
     if comparisons.size < 2:
         raise DataError(f"There is one model, {comparisons.contestants[0]!r}; a rating compares at least two.")
+    found = bt.components(bt.win_matrix(comparisons, ties))
+    if len(found.rated) < 2:
+        raise DataError(
+            "No two models can be rated: in every pair one has won all votes; add votes, or tell ties apart."
+        )
+    return comparisons.among(found.rated), bt.unrated_because(comparisons, found)
 
 
-def _rows(
-    comparisons: Comparisons, estimate: Estimate, wins: Floats, unrated: Mapping[str, str], ties: Ties, flips: bool,
-    seed: int,
-) -> tuple[BoardRow, ...]:  # fmt: skip
+Neighbours = Callable[[int, int, float], tuple[int | None, int | None]]
+"""(upper, lower, critical value) -> (votes to flip, votes needed), positions among the rated."""
+
+
+def rows(
+    comparisons: Comparisons, estimate: Estimate, unrated: Mapping[str, str], neighbours: Neighbours | None, seed: int
+) -> tuple[BoardRow, ...]:
+    """The rated from best to worst, then the unrated by name, whatever system estimated the strengths."""
     rated, theta = estimate.comparisons, estimate.theta
     ratings = bt.points(theta)
     half = uncertainty.half_widths(estimate.covariance, estimate.factor)
     ranks = uncertainty.ranks(theta, estimate.covariance, seed=seed)
     order = sorted(range(rated.size), key=lambda i: (-ratings[i], rated.contestants[i]))
-    pooled = rated.without_clusters()
-    rows = []
-    for place, i in enumerate(order):
-        below = order[place + 1] if place + 1 < len(order) else None
+    made = []
+    for i, below in zip(order, [*order[1:], None], strict=True):
         to_flip = needed = None
-        if below is not None and flips:
-            to_flip = influence.votes_to_flip(pooled, theta, i, below, ties)
-            needed = influence.votes_needed(wins, theta, estimate.covariance, i, below, ranks.critical)
-        rows.append(
+        if below is not None and neighbours is not None:
+            to_flip, needed = neighbours(i, below, ranks.critical)
+        made.append(
             BoardRow(
                 rank=1 + int((ratings > ratings[i]).sum()),
                 rank_low=int(ranks.low[i]),
@@ -162,13 +171,13 @@ def _rows(
             )
         )
     for name in sorted(unrated):
-        rows.append(
+        made.append(
             BoardRow(
                 rank=None, rank_low=None, rank_high=None, rating=None, low=None, high=None,
                 status=Status.PRELIMINARY.value, reason=unrated[name], **_counted(comparisons, name),
             )
         )  # fmt: skip
-    return tuple(rows)
+    return tuple(made)
 
 
 def _counted(comparisons: Comparisons, name: str) -> dict[str, Any]:

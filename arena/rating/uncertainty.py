@@ -43,7 +43,11 @@ def status(half_width: float) -> Status:
 
 def inverse_information(wins: Floats, theta: Floats) -> Floats:
     """Generalised inverse (M, M) of the information on contrasts to the mean."""
-    laplacian = bt.information(wins, theta)
+    return invert(bt.information(wins, theta))
+
+
+def invert(laplacian: Floats) -> Floats:
+    """Generalised inverse (M, M) of a matrix whose null space is the constant vector."""
     size = len(laplacian)
     if size < 2:
         return np.zeros_like(laplacian)
@@ -75,15 +79,19 @@ def meat(comparisons: Comparisons, theta: Floats, ties: Ties = Ties.HALF) -> Flo
     sample factor of Stata's vce(cluster)). Without clusters, over votes.
     """
     if comparisons.cluster is not None:
-        scores = cluster_scores(comparisons, theta, ties)
-        active = int((scores != 0).any(1).sum())
-        return scores.T @ scores * (active / max(1, active - 1))
+        return outer(cluster_scores(comparisons, theta, ties))
     size = comparisons.size
     squares = comparisons.square * residuals(comparisons, theta, ties) ** 2
     flat = np.bincount(comparisons.left.astype(np.int64) * size + comparisons.right, squares, size * size)
     edges = flat.reshape(size, size)
     edges = edges + edges.T
     return np.diag(edges.sum(1)) - edges
+
+
+def outer(scores: Floats) -> Floats:
+    """Sum over clusters of the outer product of their scores (C, P), times C / (C - 1) for the C that have any."""
+    active = int((scores != 0).any(1).sum())
+    return scores.T @ scores * (active / max(1, active - 1))
 
 
 def sandwich(comparisons: Comparisons, theta: Floats, ties: Ties = Ties.HALF) -> Floats:
