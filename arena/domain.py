@@ -194,8 +194,27 @@ class Vote:
 
 
 @dataclass(frozen=True, slots=True)
+class VoteFilter:
+    """Which votes a board counts: of one board, one category (None: all), cast in [since, until), up to a ballot.
+
+    Boards: "people", or a judge's voter id for its own.
+    """
+
+    board: str = "people"
+    category: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    up_to: int | None = None
+
+    def __post_init__(self) -> None:
+        for time in (self.since, self.until):
+            if time is not None and time.tzinfo is None:
+                raise ValueError(f"a filter's time needs a timezone, got {time!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class VotedPair:
-    """A vote with its contestants: one game, as the rating systems see it."""
+    """One game, as the rating systems see it. `vote_id` numbers the votes in the order in which they count."""
 
     vote_id: int
     left_id: int

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    SmallInteger,
     String,
     Text,
     TypeDecorator,
@@ -171,6 +172,56 @@ class VoteExclusionRow(Base):
     vote_id: Mapped[int] = mapped_column(ForeignKey("votes.id"), unique=True)
     reason: Mapped[str] = mapped_column(Text)
     at: Mapped[datetime]
+
+
+class ImportedVoteRow(Base):
+    """The ledger of votes cast elsewhere, as their file told them. Append-only; equal votes may be one row."""
+
+    __tablename__ = "imported_votes"
+    __table_args__ = (
+        UniqueConstraint("source", "position"),
+        CheckConstraint("count > 0", name="count"),
+        CheckConstraint("left_id <> right_id", name="two_contestants"),
+    )
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    source: Mapped[str] = mapped_column(String(64))
+    position: Mapped[int] = mapped_column(BigInteger)
+    left_id: Mapped[int] = mapped_column(ForeignKey("contestants.id"))
+    right_id: Mapped[int] = mapped_column(ForeignKey("contestants.id"))
+    outcome: Mapped[Outcome] = mapped_column(text_enum(Outcome))
+    count: Mapped[int] = mapped_column(BigInteger)
+    voter: Mapped[str | None] = mapped_column(Text)
+    prompt: Mapped[str | None] = mapped_column(Text)
+    category: Mapped[str | None] = mapped_column(String(64))
+    at: Mapped[datetime | None]
+
+
+class BallotRow(Base):
+    """A vote that counts, flattened for the rating systems: who met whom, and how it ended.
+
+    Derived from the two ledgers: written with the vote, gone when the vote is excluded, numbered in the order in
+    which votes began to count. `outcome` is the position in `Outcome`; the keys are numbers made from the voter's id
+    and the prompt's text.
+    """
+
+    __tablename__ = "ballots"
+    __table_args__ = (
+        # Holds all that a clustered board reads, in the order in which it is added up.
+        Index(None, "board", "voter_key", "left_id", "right_id", "outcome", "count"),
+    )
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    board: Mapped[str] = mapped_column(String(128))
+    vote_id: Mapped[int | None] = mapped_column(ForeignKey("votes.id"), unique=True)
+    imported_id: Mapped[int | None] = mapped_column(ForeignKey("imported_votes.id"), unique=True)
+    left_id: Mapped[int] = mapped_column(ForeignKey("contestants.id"))
+    right_id: Mapped[int] = mapped_column(ForeignKey("contestants.id"))
+    outcome: Mapped[int] = mapped_column(SmallInteger)
+    count: Mapped[int] = mapped_column(BigInteger)
+    voter_key: Mapped[int] = mapped_column(BigInteger)
+    prompt_key: Mapped[int] = mapped_column(BigInteger)
+    category: Mapped[str] = mapped_column(String(64))
+    probability: Mapped[float | None]
+    at: Mapped[datetime | None]
 
 
 class BoardRow(Base):

@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Select, and_, delete, exists, func, select, update
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import BigInteger, Engine, Select, cast, delete, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
@@ -27,11 +30,14 @@ from arena.domain import (
     Score,
     Vote,
     VotedPair,
+    VoteFilter,
     VoterKind,
 )
 from arena.errors import DuplicateVote, UnknownBattle, UnknownName, UsageError
+from db import ballots
 from db import engine as engines
 from db.schema import (
+    BallotRow,
     BattleRow,
     BoardRow,
     ContestantRow,
@@ -71,6 +77,22 @@ class Tally:
     right_id: int
     outcome: Outcome
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Votes that count, added up in SQL: contestants' names by id, and int64 arrays (n,).
+
+    `left_id`, `right_id`: contestant ids. `outcome`: position in `Outcome`. `cluster`: a number for the voter or the
+    prompt; None where votes were not kept apart.
+    """
+
+    names: Mapping[int, str]
+    left_id: NDArray[np.int64]
+    right_id: NDArray[np.int64]
+    outcome: NDArray[np.int64]
+    count: NDArray[np.int64]
+    cluster: NDArray[np.int64] | None
 
 
 def now() -> datetime:
@@ -327,14 +349,21 @@ class Store:
                 )
             before = self._up_to_date(session, row, rate)
             vote = self._add_vote(session, battle, voter_id, outcome, decision_seconds)
-            pair = VotedPair(vote.id or 0, battle.left.contestant_id, battle.right.contestant_id, outcome)
-            after = rate([pair], before)
-            row.last_vote_id = pair.vote_id
-            self._save_ratings(session, row.id, {id: after[id] for id in (pair.left_id, pair.right_id)})
+            ballot = self._add_ballot(session, battle, vote)
+            pair = VotedPair(ballot.id, battle.left.contestant_id, battle.right.contestant_id, outcome)
+            after = before
+            if ballot.board == board:
+                after = rate([pair], before)
+                row.last_vote_id = pair.vote_id
+                self._save_ratings(session, row.id, {id: after[id] for id in (pair.left_id, pair.right_id)})
             votes = session.scalar(select(func.count()).select_from(VoteRow).where(VoteRow.voter_id == voter_id)) or 0
             both = (pair.left_id, pair.right_id)
             return CastVote(
-                vote, battle, {id: before.get(id, start) for id in both}, {id: after[id] for id in both}, votes
+                vote,
+                battle,
+                {id: before.get(id, start) for id in both},
+                {id: after.get(id, start) for id in both},
+                votes,
             )
 
     def _add_vote(
@@ -351,6 +380,27 @@ class Store:
                 f"You already voted on the battle {battle.token[:40]!r}; your first vote stands."
             ) from error
         return Vote(row.battle_id, row.voter_id, row.outcome, row.at, row.decision_seconds, row.id)
+
+    @staticmethod
+    def _add_ballot(session: Session, battle: Battle, vote: Vote) -> BallotRow:
+        """A person's vote goes to the people's board, a judge's to the judge's own."""
+        kind = session.scalars(select(VoterRow.kind).where(VoterRow.id == vote.voter_id)).one()
+        row = BallotRow(
+            board=ballots.PEOPLE if kind is VoterKind.PERSON else vote.voter_id,
+            vote_id=vote.id,
+            left_id=battle.left.contestant_id,
+            right_id=battle.right.contestant_id,
+            outcome=ballots.OUTCOMES.index(vote.outcome),
+            count=1,
+            voter_key=ballots.key(vote.voter_id),
+            prompt_key=ballots.key(battle.prompt.text),
+            category=battle.prompt.category,
+            probability=battle.probability,
+            at=vote.at,
+        )
+        session.add(row)
+        session.flush()
+        return row
 
     def _locked_board(self, session: Session, name: str, parameters: Mapping[str, Any]) -> BoardRow:
         """The board's row, held until the transaction ends; emptied when its parameters are no longer these."""
@@ -418,23 +468,46 @@ class Store:
 
     @staticmethod
     def _voted_pairs(session: Session, after: int) -> list[VotedPair]:
-        left, right = aliased(GenerationRow), aliased(GenerationRow)
         query = (
-            _counted(select(VoteRow.id, left.contestant_id, right.contestant_id, VoteRow.outcome), left, right)
-            .where(VoteRow.id > after)
-            .order_by(VoteRow.id)
+            select(BallotRow.id, BallotRow.left_id, BallotRow.right_id, BallotRow.outcome, BallotRow.count)
+            .where(BallotRow.board == ballots.PEOPLE, BallotRow.id > after)
+            .order_by(BallotRow.id)
         )
-        return [VotedPair(*row) for row in session.execute(query)]
+        return [
+            pair
+            for id, left, right, outcome, count in session.execute(query)
+            for pair in [VotedPair(id, left, right, ballots.OUTCOMES[outcome])] * count
+        ]
 
     def tallies(self) -> list[Tally]:
         """Counted votes of people, aggregated: one row per ordered pair and outcome."""
-        left, right = aliased(GenerationRow), aliased(GenerationRow)
-        keys = (left.contestant_id, right.contestant_id, VoteRow.outcome)
+        found = self.counts(VoteFilter(), cluster=None)
+        columns = (found.left_id, found.right_id, found.outcome, found.count)
+        return [
+            Tally(left, right, ballots.OUTCOMES[outcome], count)
+            for left, right, outcome, count in zip(*(column.tolist() for column in columns), strict=True)
+        ]
+
+    def counts(self, votes: VoteFilter, cluster: str | None = "voter") -> Counts:
+        """The votes the filter lets through, added up by contestants and outcome, and by "voter" or "prompt"."""
+        keys = {"voter": BallotRow.voter_key, "prompt": BallotRow.prompt_key}
+        by = [keys[cluster]] if cluster else []
+        # One number for pair and outcome: a third of the time is spent on handing over numbers.
+        cell = (BallotRow.left_id * _BASE + BallotRow.right_id) * len(ballots.OUTCOMES) + BallotRow.outcome
+        groups = [*by, BallotRow.left_id, BallotRow.right_id, BallotRow.outcome]
+        query = _filtered(select(*by, cell, cast(func.sum(BallotRow.count), BigInteger)), votes).group_by(*groups)
         with self._reading() as session:
-            return [
-                Tally(*row)
-                for row in session.execute(_counted(select(*keys, func.count()), left, right).group_by(*keys))
-            ]
+            names = dict(session.execute(select(ContestantRow.id, ContestantRow.name)).all())
+            found = _integers(session, query, len(by) + 2)
+        cells = found[:, -2]
+        return Counts(
+            names=names,
+            left_id=cells // (_BASE * len(ballots.OUTCOMES)),
+            right_id=cells // len(ballots.OUTCOMES) % _BASE,
+            outcome=cells % len(ballots.OUTCOMES),
+            count=found[:, -1],
+            cluster=found[:, 0] if by else None,
+        )
 
     def votes(self, voter_id: str | None = None) -> list[Vote]:
         """The ledger, in order; of one voter where given."""
@@ -455,6 +528,7 @@ class Store:
                 .values(vote_id=vote_id, reason=reason, at=now())
                 .on_conflict_do_nothing(index_elements=["vote_id"])
             )
+            session.execute(delete(BallotRow).where(BallotRow.vote_id == vote_id))
 
     # Runs and scores
 
@@ -557,17 +631,27 @@ class Store:
             return [_score(row, protocol) for row, protocol in session.execute(query)]
 
 
-def _counted(query: Select[Any], left: Any, right: Any) -> Select[Any]:
-    """Restrict to votes that count on the people's board, joined to the contestants of both sides."""
-    excluded: ColumnElement[bool] = exists().where(VoteExclusionRow.vote_id == VoteRow.id)
-    return (
-        query.select_from(VoteRow)
-        .join(BattleRow, BattleRow.id == VoteRow.battle_id)
-        .join(left, left.id == BattleRow.left_id)
-        .join(right, right.id == BattleRow.right_id)
-        .join(VoterRow, and_(VoterRow.id == VoteRow.voter_id, VoterRow.kind == VoterKind.PERSON))
-        .where(~excluded)
-    )
+_BASE = 1 << 24
+"""More contestants than an arena will ever have."""
+
+
+def _filtered(query: Select[Any], votes: VoteFilter) -> Select[Any]:
+    query = query.where(BallotRow.board == votes.board)
+    if votes.category is not None:
+        query = query.where(BallotRow.category == votes.category)
+    if votes.since is not None:
+        query = query.where(BallotRow.at >= votes.since)
+    if votes.until is not None:
+        query = query.where(BallotRow.at < votes.until)
+    if votes.up_to is not None:
+        query = query.where(BallotRow.id <= votes.up_to)
+    return query
+
+
+def _integers(session: Session, query: Select[Any], width: int) -> NDArray[np.int64]:
+    """The rows of a query of integers, int64 (n, width), straight from the driver: no object for each row."""
+    result = session.connection().execute(query)
+    return np.fromiter(chain.from_iterable(result.cursor), np.int64).reshape(-1, width)
 
 
 _LEFT, _RIGHT = aliased(GenerationRow), aliased(GenerationRow)
