@@ -143,7 +143,8 @@ def main() -> None:
     battles = load(options.data)
     print(f"{options.n:,} human votes of {len(battles.left):,}, {options.draws} draws, seed {options.seed}\n")
     print(
-        "| judge | agreement | Kendall tau | lam | width of intervals | rank set, humans | both | judge alone | sets all right, humans | both | judge alone |"
+        "| judge | agreement | Kendall tau | lam | width of intervals | rank set, humans | both | judge alone "
+        "| all sets right, humans | both | judge alone |"
     )
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     for judge in JUDGES:
