@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -196,25 +196,80 @@ def _make_backend(settings: Settings) -> generation.MakeBackend:
 
 
 @app.command()
-def board(data_dir: DataDir = None, as_json: Json = False) -> None:
+def board(
+    category: Annotated[str | None, typer.Option(help="Only prompts of this category.")] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
     """Print the leaderboard."""
-    from arena.services.leaderboard import leaderboard
+    from arena.domain import VoteFilter
+    from arena.services import leaderboard as service
 
-    result = leaderboard(_open(load_settings(data_dir=data_dir)))
+    result = service.leaderboard(_open(load_settings(data_dir=data_dir)), VoteFilter(category=category))
     if as_json:
-        print(json.dumps(asdict(result)))
+        print(json.dumps(service.as_json(result)))
         return
-    table = Table(title=f"Elo (K = {result.k_factor:g}) after {result.votes} votes")
-    for heading in ("#", "Model", "Elo", "Votes", "Wins", "Losses", "Ties", "Both bad", "s/image", ""):
+    table = Table(title=f"Bradley–Terry board of {result.votes} votes, mean 1000, 95% intervals")
+    for heading in ("Rank", "Model", "Rating", "±", "Elo", "Votes", "W", "L", "T", "Both bad", "s/image", ""):
         table.add_column(heading, justify="left" if heading in ("Model", "") else "right")
     for row in result.rows:
-        rate = "–" if row.both_bad_rate is None else f"{row.both_bad_rate:.0%}"
-        seconds = "–" if row.seconds_per_image is None else f"{row.seconds_per_image:.2f}"
+        ranks = "–" if row.rank is None else f"{row.rank_low}–{row.rank_high}"
+        half = None if row.rating is None or row.high is None else row.high - row.rating
         table.add_row(
-            str(row.rank), row.name, f"{row.elo:.1f}", str(row.votes), str(row.wins), str(row.losses), str(row.ties),
-            rate, seconds, "provisional" if row.provisional else "",
+            ranks, escape(row.name), _number(row.rating, "{:.1f}"), _number(half, "{:.1f}"), _number(row.elo, "{:.1f}"),
+            str(row.votes), str(row.wins), str(row.losses), str(row.ties), _number(row.both_bad_rate, "{:.0%}"),
+            _number(row.seconds_per_image, "{:.2f}"), row.status if row.rating is not None else "not rated",
         )  # fmt: skip
     out.print(table)
+    for warning in result.warnings:
+        err.print(f"note: {warning}", markup=False)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
+
+
+@app.command()
+def rate(
+    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with model_a, model_b, winner.")],
+    system: Annotated[Literal["bt", "elo", "davidson"], typer.Option(help="How votes become ratings.")] = "bt",
+    ties: Annotated[
+        Literal["half", "drop"] | None, typer.Option(help="A tie is half a win for both (default), or is left out.")
+    ] = None,
+    category: Annotated[str | None, typer.Option(help="Only the votes of this category.")] = None,
+    cluster: Annotated[
+        Literal["voter", "prompt", "none"] | None,
+        typer.Option(help="Whose votes hang together (default: a voter's, if the file says who voted)."),
+    ] = None,
+    k: Annotated[float | None, typer.Option(help="Elo's step K (default: 4).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Rate a file of votes; needs no database."""
+    from arena.services.rating_files import rate as rate_file
+
+    result = rate_file(file, system, ties=ties, category=category, cluster=cluster, k=k)
+    if as_json:
+        print(json.dumps(result.as_json()))
+        return
+    for warning in result.warnings:
+        err.print(f"warning: {warning}", markup=False, highlight=False)
+    table = Table(title=f"{system} board of {result.n_votes} votes" + ("" if system == "elo" else ", 95% intervals"))
+    for heading in ("#", "Ranks", "Model", "Rating", "±", "Votes", "Both bad", ""):
+        table.add_column(heading, justify="left" if heading in ("Model", "") else "right", overflow="fold")
+    for row in result.board:
+        name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in row.model)
+        half = None if row.rating is None or row.high is None else row.high - row.rating
+        table.add_row(
+            _or_dash("{}", row.rank), _or_dash("{}–{}", row.rank_low, row.rank_high),
+            escape(name if len(name) <= 60 else name[:59] + "…"), _or_dash("{:.1f}", row.rating),
+            _or_dash("{:.1f}", half), str(row.votes), _or_dash("{:.0%}", row.both_bad_rate),
+            row.status,
+        )  # fmt: skip
+    out.print(table)
+
+
+def _or_dash(pattern: str, *values: float | None) -> str:
+    return "–" if None in values else pattern.format(*values)
 
 
 @app.command()

@@ -140,6 +140,13 @@ class Store:
         with self._reading() as session:
             return [_prompt(row) for row in session.scalars(select(PromptRow).order_by(PromptRow.id))]
 
+    def categories(self) -> list[str]:
+        """The categories of the prompts that have been voted on, and of all that could be."""
+        with self._reading() as session:
+            asked = session.scalars(select(PromptRow.category).distinct())
+            voted = session.scalars(select(BallotRow.category).distinct())
+            return sorted({*asked, *voted} - {""})
+
     def add_contestant(self, contestant: Contestant) -> Contestant:
         """Store it, or update the card of the one with the same name and settings.
 
@@ -508,6 +515,14 @@ class Store:
             count=found[:, -1],
             cluster=found[:, 0] if by else None,
         )
+
+    def newest(self) -> tuple[int, int, int]:
+        """Last ballot, number of excluded votes, last contestant: a board stays the same as long as these do."""
+        last_ballot = select(func.coalesce(func.max(BallotRow.id), 0)).scalar_subquery()
+        last_contestant = select(func.coalesce(func.max(ContestantRow.id), 0)).scalar_subquery()
+        with self._reading() as session:
+            ballot, contestant = session.execute(select(last_ballot, last_contestant)).one()
+            return ballot, self._exclusions(session), contestant
 
     def votes(self, voter_id: str | None = None) -> list[Vote]:
         """The ledger, in order; of one voter where given."""

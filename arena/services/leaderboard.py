@@ -1,109 +1,205 @@
-"""The leaderboard: a pure function of the votes that count."""
+"""The leaderboard: a pure function of the votes that count, and of the filter that says which do."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
-from arena.domain import Contestant, Outcome
-from arena.rating import elo
+import numpy as np
+
+from arena.domain import VoteFilter
+from arena.errors import DataError
+from arena.rating import board as boards
+from arena.rating import bradley_terry, elo
+from arena.rating.board import Board, BoardRow
+from arena.rating.comparisons import Comparisons, aggregate
+from arena.rating.uncertainty import Status
 from arena.services.battles import BOARD, elo_parameters, elo_rate
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
-    from db.store import Tally
+    from db.store import Counts
+
+REMEMBERED = 64
+"""Boards that a process keeps; one is made anew only when a vote was cast or excluded since."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardRow:
-    rank: int
+    """A contestant: its row of the Bradley–Terry board, and what stands beside it. See `rating.board.BoardRow`.
+
+    `elo`: the live rating after the last vote, None where the board is filtered. `provisional`: too few votes.
+    """
+
+    rank: int | None
+    rank_low: int | None
+    rank_high: int | None
     contestant_id: int
     name: str
-    elo: float
+    rating: float | None
+    low: float | None
+    high: float | None
+    elo: float | None
     votes: int
     wins: int
     losses: int
     ties: int
     both_bad: int
     both_bad_rate: float | None
+    status: str
+    p_best: float | None
+    p_top3: float | None
+    votes_to_flip: int | None
+    votes_needed: int | None
+    reason: str
     seconds_per_image: float | None
     provisional: bool
 
 
 @dataclass(frozen=True, slots=True)
+class Meeting:
+    """How one contestant fared against another: its score (a tie is half a win), and what the ratings expect."""
+
+    name: str
+    opponent: str
+    score: float
+    votes: int
+    expected: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Leaderboard:
-    """Rows from best to worst, and what they were made from."""
+    """Rows from best to worst, those that cannot be rated last; and what they were made from."""
 
     rows: tuple[LeaderboardRow, ...]
     votes: int
     last_vote_id: int
     k_factor: float
     provisional_below: int
+    votes_filter: VoteFilter = field(default_factory=VoteFilter)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    meetings: tuple[Meeting, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def leaderboard(arena: Arena) -> Leaderboard:
-    """The board of people's votes as of now: every contestant, those without votes at the starting rating."""
-    ratings, last_vote_id = arena.store.ratings(BOARD, elo_parameters(arena), elo_rate(arena))
-    tallies = arena.store.tallies()
-    counts = count_outcomes(tallies)
+def leaderboard(arena: Arena, votes: VoteFilter | None = None) -> Leaderboard:
+    """The board of the votes that the filter lets through, as of now, with every contestant in it."""
+    votes = votes or VoteFilter()
+    live, last_vote_id = arena.store.ratings(BOARD, elo_parameters(arena), elo_rate(arena))
+    rated, meetings, warnings = _remembered(arena, votes)
+    of = {row.model: row for row in rated.board}
     seconds = arena.store.mean_seconds()
-    ordered = sorted(arena.store.contestants(), key=lambda c: (-ratings.get(c.id or 0, elo.START), c.name))
-    board_ratings = [ratings.get(contestant.id or 0, elo.START) for contestant in ordered]
+    whole = votes == VoteFilter()
+    rows = [
+        LeaderboardRow(
+            contestant_id=contestant.id or 0,
+            name=contestant.name,
+            elo=live.get(contestant.id or 0, elo.START) if whole else None,
+            seconds_per_image=seconds.get(contestant.id or 0),
+            provisional=of[contestant.name].votes < arena.settings.provisional_below,
+            **{name: getattr(of[contestant.name], name) for name in _SHARED},
+        )
+        for contestant in arena.store.contestants()
+    ]
     return Leaderboard(
-        rows=tuple(
-            _row(contestant, rating, rank, counts, seconds, arena.settings.provisional_below)
-            for contestant, rating, rank in zip(ordered, board_ratings, ranks(board_ratings), strict=True)
-        ),
-        votes=sum(tally.count for tally in tallies),
+        rows=tuple(sorted(rows, key=_best_first)),
+        votes=rated.n_votes,
         last_vote_id=last_vote_id,
         k_factor=arena.settings.k_factor,
         provisional_below=arena.settings.provisional_below,
+        votes_filter=votes,
+        parameters=dict(rated.parameters),
+        meetings=meetings,
+        warnings=warnings,
     )
 
 
-def ranks(descending: list[float]) -> list[int]:
-    """1 + how many are strictly above: equal ratings share a rank."""
-    first = {rating: position for position, rating in reversed(list(enumerate(descending, start=1)))}
-    return [first[rating] for rating in descending]
+_SHARED = {f.name for f in fields(BoardRow)} & {f.name for f in fields(LeaderboardRow)}
 
 
-def count_outcomes(tallies: Iterable[Tally]) -> Counter[tuple[int, str]]:
-    """(contestant id, "wins" | "losses" | "ties" | "both_bad") -> how often."""
-    counts: Counter[tuple[int, str]] = Counter()
-    words = {
-        Outcome.LEFT: ("wins", "losses"),
-        Outcome.RIGHT: ("losses", "wins"),
-        Outcome.TIE: ("ties", "ties"),
-        Outcome.BOTH_BAD: ("both_bad", "both_bad"),
-    }
-    for tally in tallies:
-        left, right = words[tally.outcome]
-        counts[tally.left_id, left] += tally.count
-        counts[tally.right_id, right] += tally.count
-    return counts
+def _best_first(row: LeaderboardRow) -> tuple[float, float, str]:
+    return (np.inf if row.rating is None else -row.rating, -(row.elo or 0.0), row.name)
 
 
-def _row(
-    contestant: Contestant,
-    rating: float,
-    rank: int,
-    counts: Counter[tuple[int, str]],
-    seconds: dict[int, float],
-    provisional_below: int,
-) -> LeaderboardRow:
-    id = contestant.id or 0
-    of = {word: counts[id, word] for word in ("wins", "losses", "ties", "both_bad")}
-    votes = sum(of.values())
-    return LeaderboardRow(
-        rank=rank,
-        contestant_id=id,
-        name=contestant.name,
-        elo=rating,
-        votes=votes,
-        **of,
-        both_bad_rate=of["both_bad"] / votes if votes else None,
-        seconds_per_image=seconds.get(id),
-        provisional=votes < provisional_below,
+def comparisons(arena: Arena, votes: VoteFilter | None = None, cluster: str | None = "voter") -> Comparisons:
+    """The votes that the filter lets through, clustered by "voter", by "prompt" or not at all."""
+    return as_comparisons(arena.store.counts(votes or VoteFilter(), cluster))
+
+
+def as_comparisons(counts: Counts) -> Comparisons:
+    """The store's counts over all contestants, which are put in the order of their names."""
+    ids = sorted(counts.names, key=lambda id: counts.names[id])
+    position = np.zeros(max(ids, default=0) + 1, np.int32)
+    position[ids] = np.arange(len(ids), dtype=np.int32)
+    return aggregate(
+        [counts.names[id] for id in ids],
+        position[counts.left_id],
+        position[counts.right_id],
+        counts.outcome,
+        counts.count,
+        cluster=counts.cluster,
     )
+
+
+Rated = tuple[Board, tuple[Meeting, ...], tuple[str, ...]]
+_memory: dict[tuple[str, VoteFilter, tuple[int, int, int]], Rated] = {}
+
+
+def _remembered(arena: Arena, votes: VoteFilter) -> Rated:
+    key = (str(arena.store.engine.url), votes, arena.store.newest())
+    if key not in _memory:
+        while len(_memory) >= REMEMBERED:
+            _memory.pop(next(iter(_memory)))
+        _memory[key] = _rate(comparisons(arena, votes))
+    return _memory[key]
+
+
+def _rate(compared: Comparisons) -> Rated:
+    try:
+        rated = boards.board(compared)
+    except DataError as error:
+        return _unrated(compared), meetings(compared, {}), (str(error),) if compared.votes else ()
+    ratings = {row.model: row.rating for row in rated.board if row.rating is not None}
+    return rated, meetings(compared, ratings), rated.warnings
+
+
+def _unrated(compared: Comparisons) -> Board:
+    """Counts alone, for votes that cannot be rated yet."""
+    counts = {name: compared.outcomes(position) for position, name in enumerate(compared.contestants)}
+    votes = {name: sum(of.values()) for name, of in counts.items()}
+    rows = [
+        BoardRow(
+            rank=None, rank_low=None, rank_high=None, model=name, rating=None, low=None, high=None, votes=votes[name],
+            both_bad_rate=of["both_bad"] / votes[name] if votes[name] else None,
+            status=Status.PRELIMINARY.value, **of,
+        )
+        for name, of in counts.items()
+    ]  # fmt: skip
+    return Board("bt", {}, compared.votes, tuple(rows))
+
+
+def meetings(compared: Comparisons, ratings: dict[str, float]) -> tuple[Meeting, ...]:
+    """Every ordered pair that has decided or tied against each other."""
+    wins = bradley_terry.win_matrix(compared)
+    games, names = wins + wins.T, compared.contestants
+    return tuple(
+        Meeting(
+            name=names[i],
+            opponent=names[j],
+            score=float(wins[i, j] / games[i, j]),
+            votes=int(games[i, j]),
+            expected=elo.expected(ratings[names[i]], ratings[names[j]])
+            if names[i] in ratings and names[j] in ratings
+            else None,
+        )
+        for i, j in zip(*np.nonzero(games), strict=True)
+    )
+
+
+def as_json(board: Leaderboard) -> dict[str, Any]:
+    """The board as plain JSON, times as ISO 8601."""
+    plain = asdict(board)
+    for name in ("since", "until"):
+        value = plain["votes_filter"][name]
+        plain["votes_filter"][name] = value and value.isoformat()
+    return plain

@@ -1,4 +1,4 @@
-"""The leaderboard page: who is best by people's votes, and what that rests on."""
+"""The leaderboard page: who is best by people's votes, how sure that is, and what would change it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,27 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from arena.services.leaderboard import Leaderboard, leaderboard
-from arena.ui.common import empty_state, heading, said_plainly, the_arena
+from arena.domain import VoteFilter
+from arena.services.leaderboard import Leaderboard, LeaderboardRow, leaderboard
+from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
 
 START = 1000
 ROW_PIXELS = 34
 AXIS_PIXELS = 56
+CELL_PIXELS = 56
+EVERY_CATEGORY = "all categories"
 
 COLUMNS = {
-    "rank": st.column_config.NumberColumn("Rank", width=55, help="1 + how many models are rated strictly higher"),
+    "ranks": st.column_config.TextColumn(
+        "Rank", width=70, help="The ranks that the votes leave open, for all models at once with 95% confidence"
+    ),
     "name": st.column_config.TextColumn("Model", width="medium"),
+    "rating": st.column_config.NumberColumn(
+        "Rating", format="%.0f", help="Bradley–Terry strength; the mean of all is 1000, 400 points are odds of 10 to 1"
+    ),
+    "interval": st.column_config.TextColumn("95% interval", help="Voters are resampled as wholes, not single votes"),
     "elo": st.column_config.NumberColumn(
-        "Elo", format="%.1f", help="Everyone starts at 1000; 400 points are odds of 10 to 1"
+        "Elo", format="%.1f", help="The live rating: starts at 1000 and moves with every vote, in their order"
     ),
     "votes": st.column_config.NumberColumn("Votes", help="Votes on battles that this model fought in"),
     "wins": st.column_config.NumberColumn("Wins"),
@@ -31,14 +40,33 @@ COLUMNS = {
     "seconds_per_image": st.column_config.NumberColumn(
         "s / image", format="%.2f", help="Mean time to make one picture"
     ),
-    "note": st.column_config.TextColumn("Note", help="Provisional: too few votes to trust the order"),
+    "note": st.column_config.TextColumn(
+        "Note",
+        help="Established: the interval is at most ±30 points; usable: at most ±60; preliminary: wider. "
+        "Provisional: too few votes to trust the order",
+    ),
 }
 
 
 def page() -> None:
     heading("Leaderboard", "Models ranked by people who did not know which was which.")
     with said_plainly():
-        draw(leaderboard(the_arena()))
+        arena = the_arena()
+        draw(leaderboard(arena, VoteFilter(category=chosen_category(arena.store.categories()))))
+
+
+def chosen_category(categories: list[str]) -> str | None:
+    """The visitor's choice, kept in the page's address."""
+    if len(categories) < 2:
+        return None
+    options = [EVERY_CATEGORY, *categories]
+    asked = st.query_params.get("category", EVERY_CATEGORY)
+    choice = st.selectbox("Prompts", options, index=options.index(asked) if asked in options else 0, width=320)
+    if choice == EVERY_CATEGORY:
+        st.query_params.pop("category", None)
+        return None
+    st.query_params["category"] = choice
+    return choice
 
 
 def draw(board: Leaderboard) -> None:
@@ -49,45 +77,162 @@ def draw(board: Leaderboard) -> None:
         )
         return
     if board.votes == 0:
-        st.info("Nobody has voted yet, so every model is at its starting rating. Open **Vote** and press a key.")
+        st.info("Nobody has voted here yet, so no model is rated. Open **Vote** and press a key.")
     st.dataframe(table(board), column_config=COLUMNS, hide_index=True, placeholder="–", width="stretch")
-    if board.votes:
-        st.altair_chart(chart(board), width="stretch")
+    rated = [row for row in board.rows if row.rating is not None]
+    if rated:
+        st.altair_chart(chart(rated), width="stretch")
+    elif board.votes:
+        st.info("No order follows from these votes yet: " + plain(" ".join(board.warnings)))
     st.caption(explained(board))
+    if board.votes:
+        draw_why(board)
+        draw_meetings(board)
 
 
 def table(board: Leaderboard) -> pd.DataFrame:
-    rows = [{**asdict(row), "note": "provisional" if row.provisional else ""} for row in board.rows]
+    rows = [{**asdict(row), "ranks": rank_set(row), "interval": interval(row), "note": note(row)} for row in board.rows]
     shown = pd.DataFrame(rows, columns=list(COLUMNS))
     # Whole percent: two decimals of a share of some dozens of votes would be noise.
-    return shown.assign(both_bad_rate=shown["both_bad_rate"].astype(float).round(2))
+    return shown.assign(
+        both_bad_rate=shown["both_bad_rate"].astype(float).round(2), rating=shown["rating"].astype(float)
+    )
+
+
+def rank_set(row: LeaderboardRow) -> str:
+    if row.rank_low is None:
+        return "–"
+    return str(row.rank_low) if row.rank_low == row.rank_high else f"{row.rank_low}–{row.rank_high}"
+
+
+def interval(row: LeaderboardRow) -> str:
+    return "–" if row.low is None else f"{row.low:.0f} – {row.high:.0f}"
+
+
+def note(row: LeaderboardRow) -> str:
+    if row.rating is None:
+        return "not rated yet"
+    return "provisional" if row.provisional else row.status
 
 
 def explained(board: Leaderboard) -> str:
     votes = "1 vote" if board.votes == 1 else f"{board.votes:,} votes"
     return (
-        f"Computed from {votes} (up to vote {board.last_vote_id}). Elo with K = {board.k_factor:g}, in the order of "
-        "the votes: a win over a stronger model earns more than one over a weaker. A tie and “both bad” both count as "
-        f"half a win; “both bad” is counted apart as well. A model with fewer than {board.provisional_below} votes is "
-        "**provisional**: a handful of further votes may still change its place."
+        f"Computed from {votes} (up to vote {board.last_vote_id}). **Rating**: Bradley–Terry by maximum likelihood, "
+        "whatever the order of the votes; a tie is half a win, “both bad” prefers nobody and is counted apart. "
+        "**Rank**: two models share a rank as long as their difference could be chance. "
+        f"**Elo**, with K = {board.k_factor:g}, takes the votes in their order: a win over a stronger model earns more "
+        "than one over a weaker, and “both bad” counts as a tie. "
+        f"With fewer than {board.provisional_below} votes a model is **provisional**."
     )
 
 
-def chart(board: Leaderboard) -> alt.LayerChart | alt.FacetChart:
-    """Each model's distance from the rating that everyone starts with."""
-    base = alt.Chart(table(board).assign(start=START)).encode(
-        x=alt.X(
-            "elo:Q",
-            title="Elo (everyone starts at 1000)",
-            scale=alt.Scale(zero=False, nice=True, padding=12),
-            axis=alt.Axis(tickCount=6, format="d"),
-        ),
-        y=alt.Y(
-            "name:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False, labelPadding=12)
-        ),
-        tooltip=[alt.Tooltip("name:N", title="Model"), alt.Tooltip("elo:Q", format=".1f", title="Elo"), "votes:Q"],
+def chart(rated: list[LeaderboardRow]) -> alt.LayerChart | alt.FacetChart:
+    """Ratings with their 95% intervals, best first."""
+    shown = pd.DataFrame([asdict(row) for row in rated])[["name", "rating", "low", "high", "votes", "status"]]
+    y = alt.Y(
+        "name:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False, labelPadding=12)
     )
-    stem = base.mark_bar(height=2, opacity=0.55).encode(x2="start:Q")
-    dot = base.mark_circle(size=150, opacity=1)
-    described = "Elo rating of each model, as a distance from 1000"
-    return alt.layer(stem, dot).properties(height=ROW_PIXELS * len(board.rows) + AXIS_PIXELS, description=described)
+    title = "Rating with its 95% interval (the mean of all models is 1000)"
+    x = alt.X("low:Q", title=title, scale=alt.Scale(zero=False, nice=True, padding=12), axis=alt.Axis(tickCount=6))
+    tooltip = [
+        alt.Tooltip("name:N", title="Model"),
+        alt.Tooltip("rating:Q", format=".0f", title="Rating"),
+        alt.Tooltip("low:Q", format=".0f", title="From"),
+        alt.Tooltip("high:Q", format=".0f", title="To"),
+        alt.Tooltip("votes:Q", title="Votes"),
+        alt.Tooltip("status:N", title="Status"),
+    ]
+    base = alt.Chart(shown).encode(y=y, tooltip=tooltip)
+    mean = alt.Chart(pd.DataFrame({"mean": [START]})).mark_rule(strokeDash=[3, 3], opacity=0.5).encode(x="mean:Q")
+    bars = base.mark_bar(height=6, opacity=0.35, cornerRadius=3).encode(x=x, x2="high:Q")
+    dots = base.mark_circle(size=130, opacity=1).encode(x="rating:Q")
+    words = "; ".join(f"{row.name} {row.rating:.0f}, {row.low:.0f} to {row.high:.0f}" for row in rated[:12])
+    return alt.layer(mean, bars, dots).properties(
+        height=ROW_PIXELS * len(rated) + AXIS_PIXELS, description=f"Ratings with 95% intervals: {words}"
+    )
+
+
+def draw_why(board: Leaderboard) -> None:
+    """For one model: what its place rests on, and what would change it."""
+    st.subheader("Why is it there?", anchor=False)
+    names = [row.name for row in board.rows]
+    chosen = st.selectbox("Model", names, label_visibility="collapsed", width=320)
+    row = board.rows[names.index(chosen)]
+    below = board.rows[names.index(chosen) + 1] if names.index(chosen) + 1 < len(names) else None
+    st.markdown(why(row, below))
+
+
+def why(row: LeaderboardRow, below: LeaderboardRow | None) -> str:
+    """The place of a model in plain words."""
+    name = f"**{plain(row.name)}**"
+    counted = f"{row.wins} won, {row.losses} lost, {row.ties} tied, {row.both_bad} both bad"
+    if row.rating is None:
+        return f"{name} is not rated: it {plain(row.reason) or 'has no vote that compares it with others.'} ({counted})"
+    said = [
+        f"{name} is rated {row.rating:.0f}, with 95% confidence between {row.low:.0f} and {row.high:.0f}, "
+        f"from {row.votes} votes ({counted}).",
+        f"The votes leave ranks {rank_set(row)} open. The chance that it is the best is {chance(row.p_best)}, "
+        f"that it is among the first three {chance(row.p_top3)}.",
+    ]
+    if below is not None and below.rating is not None:
+        said += neighbour(row, plain(below.name))
+    return "\n\n".join(said)
+
+
+def neighbour(row: LeaderboardRow, below: str) -> list[str]:
+    said = []
+    if row.votes_to_flip is not None:
+        votes = "a single vote" if row.votes_to_flip == 1 else f"{row.votes_to_flip} votes"
+        said.append(f"Without {votes} of those that speak for it, **{below}** would be level with it or above.")
+    if row.votes_needed == 0:
+        said.append(f"Its lead over **{below}** is beyond chance.")
+    elif row.votes_needed is not None:
+        votes = (
+            f"{row.votes_needed:,} more votes" if row.votes_needed <= MANY_VOTES else "more votes than are practical"
+        )
+        said.append(f"If the difference is what it looks like now, {votes} between the two would settle their order.")
+    return said
+
+
+MANY_VOTES = 100_000
+
+
+def chance(share: float | None) -> str:
+    if share is None:
+        return "unknown"
+    return "below 1%" if share < 0.01 else "above 99%" if share > 0.99 else f"{share:.0%}"
+
+
+def draw_meetings(board: Leaderboard) -> None:
+    st.subheader("Head to head", anchor=False)
+    st.altair_chart(heat_map(board), width="content")
+    st.caption("Share of the votes that the row's model took from the column's; a tie is half a win each.")
+
+
+def heat_map(board: Leaderboard) -> alt.LayerChart:
+    """Who beats whom: 50% is white, so that the eye finds what is decided."""
+    order = [row.name for row in board.rows]
+    shown = pd.DataFrame([asdict(meeting) for meeting in board.meetings])
+    base = alt.Chart(shown).encode(
+        x=alt.X("opponent:N", sort=order, title=None, axis=alt.Axis(orient="top", labelAngle=-40, labelLimit=160)),
+        y=alt.Y("name:N", sort=order, title=None, axis=alt.Axis(labelLimit=220)),
+        tooltip=[
+            alt.Tooltip("name:N", title="Model"),
+            alt.Tooltip("opponent:N", title="Against"),
+            alt.Tooltip("score:Q", format=".0%", title="Score"),
+            alt.Tooltip("expected:Q", format=".0%", title="Expected from the ratings"),
+            alt.Tooltip("votes:Q", title="Votes"),
+        ],
+    )
+    # Orange to blue: told apart by every kind of colour vision.
+    colour = alt.Color("score:Q", scale=alt.Scale(scheme="blueorange", domain=[0, 1], reverse=True), legend=None)
+    cells = base.mark_rect(cornerRadius=3).encode(color=colour)
+    words = base.mark_text(fontSize=12).encode(
+        text=alt.Text("score:Q", format=".0%"),
+        color=alt.condition("abs(datum.score - 0.5) > 0.35", alt.value("white"), alt.value("#222")),
+    )
+    size = CELL_PIXELS * max(2, len(order))
+    return alt.layer(cells, words).properties(
+        width=min(size, 1000), height=min(size, 1000) * 0.62, description="Share of votes each model took from others"
+    )
