@@ -115,7 +115,7 @@ def read_votes(
         unforeseen = source.later & {"voter"} if cluster is None and by is Cluster.NONE else set()
         tally = _Tally(source.where, by, category, ordered)
         for first, columns in source.batches({*REQUIRED, "count", *needed, *unforeseen}):
-            if unforeseen and (rows := np.flatnonzero(_codes(columns["voter"])[0] >= 0)).size:
+            if unforeseen and (rows := np.flatnonzero(columns["voter"].codes >= 0)).size:
                 raise DataError(
                     f"{source.where(first + int(rows[0]))} names a voter and those before it do not; "
                     "give each a voter, or leave clusters out."
@@ -131,13 +131,11 @@ def read_rows(path: Path) -> Iterator[VoteRow]:
         tally = _Tally(source.where, Cluster.NONE, None, False)
         for first, columns in source.batches(set(COLUMNS)):
             *_, outcome, count = tally.checked(first, columns)
-            optional = (
-                [value or None for value in columns[c].to_pylist()] if c in columns else None for c in COLUMNS[4:]
-            )
+            optional = ([value or None for value in columns[c].texts()] if c in columns else None for c in COLUMNS[4:])
             yield from map(
                 VoteRow,
-                columns["model_a"].to_pylist(),
-                columns["model_b"].to_pylist(),
+                columns["model_a"].texts(),
+                columns["model_b"].texts(),
                 (OUTCOMES[code] for code in outcome.tolist()),
                 count.tolist(),
                 *(column or [None] * len(count) for column in optional),
@@ -146,7 +144,35 @@ def read_rows(path: Path) -> Iterator[VoteRow]:
 
 # A file becomes batches of columns of text, whatever its format.
 
-Columns = Mapping[str, pa.Array]
+
+class Column(NamedTuple):
+    """Texts (n,) as positions (n,) among distinct `words`, -1 where nothing is written."""
+
+    codes: NDArray[np.int64]
+    words: list[str]
+
+    @classmethod
+    def of(cls, texts: Sequence[str | None]) -> Column:
+        numbers: dict[str | None, int] = {}
+        codes = [-1 if text is None else numbers.setdefault(text, len(numbers)) for text in texts]
+        return cls(np.array(codes, np.int64), list(numbers))  # type: ignore[arg-type]
+
+    @classmethod
+    def of_arrow(cls, texts: pa.StringArray) -> Column:
+        encoded = texts.dictionary_encode()
+        indices, words = encoded.indices, encoded.dictionary.to_pylist()
+        if encoded.null_count:
+            return cls(indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), words)
+        # `to_numpy` would import pandas, half a second.
+        codes = np.frombuffer(indices.buffers()[1], np.int32, len(indices), 4 * indices.offset) if len(indices) else []
+        return cls(np.asarray(codes, np.int64), words)
+
+    def texts(self) -> list[str | None]:
+        words = [*self.words, None]
+        return [words[code] for code in self.codes.tolist()]
+
+
+Columns = Mapping[str, Column]
 
 
 @dataclass(frozen=True)
@@ -255,7 +281,7 @@ def _open_csv(path: Path) -> _Source:
                     ),
                 )
                 for batch in reader:
-                    yield number, {name: batch.column(theirs) for name, theirs in names.items()}
+                    yield number, {name: Column.of_arrow(batch.column(theirs)) for name, theirs in names.items()}
                     number += batch.num_rows
         except pa.ArrowInvalid as error:
             raise DataError(_csv_fault(path, where, ragged, str(error))) from error
@@ -319,7 +345,7 @@ def _open_jsonl(path: Path) -> _Source:
                 if name in wanted:
                     theirs, absent = ours.get(name, name), 1 if name == "count" else None
                     said = [_said(name, found.get(theirs, absent), where, number) for number, found in part]
-                    columns[name] = pa.array(said, pa.string())
+                    columns[name] = Column.of(said)
             # Empty lines move the numbers: batches without gaps keep row i at the first number + i.
             yield from _without_gaps(numbers, columns)
 
@@ -372,7 +398,7 @@ def _without_gaps(numbers: list[int], columns: Columns) -> Iterator[tuple[int, C
         return
     cuts = [0, *(np.flatnonzero(np.diff(numbers) > 1) + 1).tolist(), len(numbers)]
     for start, end in itertools.pairwise(cuts):
-        yield numbers[start], {name: column.slice(start, end - start) for name, column in columns.items()}
+        yield numbers[start], {name: Column(c.codes[start:end], c.words) for name, c in columns.items()}
 
 
 def _open_parquet(path: Path) -> _Source:
@@ -410,11 +436,11 @@ def _open_parquet(path: Path) -> _Source:
     return _Source(frozenset(ours), batches, where)
 
 
-def _text(path: Path, name: str, column: pa.Array) -> pa.Array:
+def _text(path: Path, name: str, column: pa.Array) -> Column:
     if pa.types.is_floating(column.type):
-        return pa.array([None if value is None else repr(value) for value in column.to_pylist()], pa.string())
+        return Column.of([None if value is None else repr(value) for value in column.to_pylist()])
     try:
-        return column.cast(pa.string())
+        return Column.of_arrow(column.cast(pa.string()))
     except pa.ArrowException as error:
         raise DataError(f"Column {name!r} of {path.name!r} holds {column.type}, neither text nor numbers.") from error
 
@@ -452,12 +478,12 @@ class _Tally:
 
         sides = []
         for name in ("model_a", "model_b"):
-            codes, words = _codes(columns[name])
+            codes, words = columns[name]
             refuse(codes < 0, lambda _, name=name: f"has no {name!r}")
             blank = np.array([not word.strip() for word in words], bool)
             refuse(blank[codes], lambda _, name=name: f"has an empty {name!r}; every model needs a name")
             sides.append((codes, words))
-        codes, words = _codes(columns["winner"])
+        codes, words = columns["winner"]
         refuse(codes < 0, lambda _: "has no 'winner'")
         known = np.array([CODES[WINNERS[word]] if word in WINNERS else -1 for word in words], np.int8)
         refuse(
@@ -467,7 +493,7 @@ class _Tally:
         outcome = known[codes]
         count = np.ones(len(outcome), np.int64)
         if "count" in columns:
-            codes, said = _codes(columns["count"])
+            codes, said = columns["count"]
             refuse(codes < 0, lambda _: "has no 'count'")
             counts = np.array([_whole(text) for text in said], np.int64)
             refuse(
@@ -489,7 +515,7 @@ class _Tally:
         left, right, outcome, count = self.checked(first, columns)
         packed = left << 17 | right << 2 | outcome
         if self.by is not Cluster.NONE:
-            codes, words = _codes(columns[self.by.value])
+            codes, words = columns[self.by.value]
             numbers = np.array([self._cluster(word) if word else -1 for word in words], np.int64)
             numbers = np.where(codes < 0, -1, numbers[codes] if len(words) else -1)
             if (rows := np.flatnonzero(numbers < 0)).size:
@@ -501,7 +527,7 @@ class _Tally:
         self.rows += len(packed)
         keep = np.ones(len(packed), bool)
         if self.category is not None:
-            codes, words = _codes(columns["category"])
+            codes, words = columns["category"]
             self.categories |= dict.fromkeys(words[:20]) if len(self.categories) < 20 else {}
             keep = codes == (words.index(self.category) if self.category in words else -2)
         if self.ordered:
@@ -546,14 +572,9 @@ class _Tally:
         met[left] = met[right] = True
         models = list(self.models)
         order = sorted(np.flatnonzero(met).tolist(), key=models.__getitem__)
-        # By name and by digest: in which order the rows came leaves no trace.
         position = np.full(len(models), -1, np.int32)
         position[order] = np.arange(len(order))
-        cluster = None
-        if by is not Cluster.NONE:
-            rank = np.empty(len(self.clusters), np.int32)
-            rank[[number for _, number in sorted(self.clusters.items())]] = np.arange(len(rank))
-            cluster = rank[packed >> 32]
+        cluster = None if by is Cluster.NONE else packed >> 32
         comparisons = aggregate(
             tuple(models[i] for i in order), position[left], position[right], (packed & 3).astype(np.int8), count,
             cluster=cluster,
@@ -562,12 +583,6 @@ class _Tally:
             return Votes(comparisons, by)
         columns = [np.concatenate(column) for column in zip(*self.order, strict=True)]
         return Votes(comparisons, by, Order(position[columns[0]], position[columns[1]], columns[2], columns[3]))
-
-
-def _codes(column: pa.Array) -> tuple[NDArray[np.int64], list[str]]:
-    """Each row's position (n,) among the distinct texts, -1 where nothing is written; and these texts."""
-    encoded = column.dictionary_encode()
-    return encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False), encoded.dictionary.to_pylist()
 
 
 def _whole(text: str) -> int:
