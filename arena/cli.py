@@ -272,6 +272,34 @@ def _or_dash(pattern: str, *values: float | None) -> str:
     return "–" if None in values else pattern.format(*values)
 
 
+votes_app = typer.Typer(no_args_is_help=True, help="Votes in and out: files of votes cast elsewhere, and our own.")
+app.add_typer(votes_app, name="votes")
+
+
+@votes_app.command("import")
+def import_votes(
+    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet; see `arena rate --help`.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Add a file's votes to the board of people's votes: all of them, or none."""
+    from arena.services import exchange
+
+    report = exchange.import_votes(_open(load_settings(data_dir=data_dir)), file)
+    new = f", {len(report.new_contestants)} new models" if report.new_contestants else ""
+    out.print(f"{report.votes:,} votes imported from {str(file)!r}{new}.", soft_wrap=True, markup=False)
+
+
+@votes_app.command("export")
+def export_votes(
+    file: Annotated[Path, typer.Argument(help="What to write: .csv, .jsonl or .parquet.")], data_dir: DataDir = None
+) -> None:
+    """Write every vote that counts; `arena rate FILE` makes the same board of it."""
+    from arena.services import exchange
+
+    count = exchange.export_votes(_open(load_settings(data_dir=data_dir)), file)
+    out.print(f"{count:,} votes in {str(file)!r}.", soft_wrap=True, markup=False)
+
+
 @app.command()
 def replay(data_dir: DataDir = None) -> None:
     """Rate every vote again from the first, and check that the live ratings are the same to the last bit."""

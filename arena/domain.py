@@ -17,6 +17,8 @@ from types import MappingProxyType
 from typing import Any
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+VOTES_BACKEND = "votes"
+"""The backend of a contestant that is known from imported votes alone: it makes no images."""
 
 
 class Side(StrEnum):
@@ -210,6 +212,27 @@ class VoteFilter:
         for time in (self.since, self.until):
             if time is not None and time.tzinfo is None:
                 raise ValueError(f"a filter's time needs a timezone, got {time!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedVote:
+    """A vote that was cast elsewhere, with names instead of ids; `count` equal ones are one."""
+
+    left: str
+    right: str
+    outcome: Outcome
+    count: int = 1
+    voter: str | None = None
+    prompt: str | None = None
+    category: str | None = None
+    at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "outcome", Outcome(self.outcome))
+        if self.left == self.right:
+            raise ValueError(f"a vote compares two contestants, got {self.left!r} twice")
+        if self.count < 1:
+            raise ValueError(f"a vote counts at least once, got {self.count!r}")
 
 
 @dataclass(frozen=True, slots=True)

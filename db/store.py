@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from arena.domain import (
     Contestant,
     Generation,
     ImageRef,
+    ImportedVote,
     Outcome,
     Prompt,
     Protocol,
@@ -42,6 +43,7 @@ from db.schema import (
     BoardRow,
     ContestantRow,
     GenerationRow,
+    ImportedVoteRow,
     PromptRow,
     ProtocolRow,
     RatingRow,
@@ -155,14 +157,7 @@ class Store:
         with self._writing() as session:
             row = session.scalar(select(ContestantRow).where(ContestantRow.name == contestant.name))
             if row is None:
-                row = ContestantRow(
-                    name=contestant.name,
-                    backend=contestant.backend,
-                    settings=dict(contestant.settings),
-                    card=dict(contestant.card),
-                    fingerprint=contestant.fingerprint,
-                )
-                session.add(row)
+                row = self._new_contestant(session, contestant)
             elif row.fingerprint != contestant.fingerprint:
                 raise UsageError(
                     f"The contestant {contestant.name!r} exists with other settings, and votes were cast on those; "
@@ -172,6 +167,19 @@ class Store:
                 row.card = dict(contestant.card)
             session.flush()
             return _contestant(row)
+
+    @staticmethod
+    def _new_contestant(session: Session, contestant: Contestant) -> ContestantRow:
+        row = ContestantRow(
+            name=contestant.name,
+            backend=contestant.backend,
+            settings=dict(contestant.settings),
+            card=dict(contestant.card),
+            fingerprint=contestant.fingerprint,
+        )
+        session.add(row)
+        session.flush()
+        return row
 
     def contestants(self) -> list[Contestant]:
         with self._reading() as session:
@@ -545,6 +553,68 @@ class Store:
             )
             session.execute(delete(BallotRow).where(BallotRow.vote_id == vote_id))
 
+    # Votes from elsewhere
+
+    def has_imported(self, source: str) -> bool:
+        """Whether a file (its sha256) is in the ledger of imported votes."""
+        with self._reading() as session:
+            return bool(session.scalar(select(exists().where(ImportedVoteRow.source == source))))
+
+    def import_votes(
+        self,
+        source: str,
+        votes: Iterable[ImportedVote],
+        contestant: Callable[[str], Contestant],
+        *,
+        board: str,
+        parameters: Mapping[str, Any],
+        rate: Rate,
+    ) -> None:
+        """Add votes to the ledger of imported ones and to a board, in one transaction: all or none.
+
+        A name that is no contestant's becomes the one that `contestant` makes of it. The board's row is locked, so
+        that live votes and imports begin to count one after the other.
+        """
+        with self._writing() as session:
+            row = self._locked_board(session, board, parameters)
+            ids = {name: id for id, name in session.execute(select(ContestantRow.id, ContestantRow.name))}
+            last = session.scalar(select(func.coalesce(func.max(ImportedVoteRow.id), 0))) or 0
+            numbered = ((last + 1 + position, position, vote) for position, vote in enumerate(votes))
+            while part := [*islice(numbered, _PART)]:
+                for name in dict.fromkeys(name for *_, vote in part for name in (vote.left, vote.right)):
+                    if name not in ids:
+                        ids[name] = self._new_contestant(session, contestant(name)).id
+                session.execute(
+                    self._insert(ImportedVoteRow),
+                    [_imported_values(id, source, position, vote, ids) for id, position, vote in part],
+                )
+                session.execute(self._insert(BallotRow), [_ballot_values(id, board, vote, ids) for id, _, vote in part])
+            self._up_to_date(session, row, rate)
+
+    def exported(self, board: str) -> Iterator[ImportedVote]:
+        """The votes that count on a board, in their order, as another arena would import them."""
+        left, right = aliased(ContestantRow), aliased(ContestantRow)
+        prompt = func.coalesce(PromptRow.text, ImportedVoteRow.prompt)
+        query = (
+            select(
+                left.name, right.name, BallotRow.outcome, BallotRow.count, BallotRow.voter_key, ImportedVoteRow.voter,
+                ImportedVoteRow.id, prompt, BallotRow.category, BallotRow.at,
+            )
+            .join(left, left.id == BallotRow.left_id)
+            .join(right, right.id == BallotRow.right_id)
+            .outerjoin(ImportedVoteRow, ImportedVoteRow.id == BallotRow.imported_id)
+            .outerjoin(VoteRow, VoteRow.id == BallotRow.vote_id)
+            .outerjoin(BattleRow, BattleRow.id == VoteRow.battle_id)
+            .outerjoin(PromptRow, PromptRow.id == BattleRow.prompt_id)
+            .where(BallotRow.board == board)
+            .order_by(BallotRow.id)
+            .execution_options(yield_per=_PART)
+        )  # fmt: skip
+        with self._reading() as session:
+            for a, b, outcome, n, key, voter, imported, text, category, at in session.execute(query):
+                who = voter if imported is not None else f"voter-{key:016x}"
+                yield ImportedVote(a, b, ballots.OUTCOMES[outcome], n, who, text, category or None, at)
+
     # Runs and scores
 
     def add_run(self, kind: RunKind, subject: str) -> Run:
@@ -646,8 +716,25 @@ class Store:
             return [_score(row, protocol) for row, protocol in session.execute(query)]
 
 
+_PART = 10_000
 _BASE = 1 << 24
 """More contestants than an arena will ever have."""
+
+
+def _imported_values(id: int, source: str, position: int, vote: ImportedVote, ids: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "id": id, "source": source, "position": position, "left_id": ids[vote.left], "right_id": ids[vote.right],
+        "outcome": vote.outcome, "count": vote.count, "voter": vote.voter, "prompt": vote.prompt,
+        "category": vote.category, "at": vote.at,
+    }  # fmt: skip
+
+
+def _ballot_values(id: int, board: str, vote: ImportedVote, ids: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "board": board, "imported_id": id, "left_id": ids[vote.left], "right_id": ids[vote.right],
+        "outcome": ballots.OUTCOMES.index(vote.outcome), "count": vote.count, "voter_key": ballots.key(vote.voter),
+        "prompt_key": ballots.key(vote.prompt), "category": vote.category or "", "at": vote.at,
+    }  # fmt: skip
 
 
 def _filtered(query: Select[Any], votes: VoteFilter) -> Select[Any]:

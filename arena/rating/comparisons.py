@@ -134,7 +134,8 @@ def aggregate(
     """Comparisons from arrays of votes or of counted votes, equal rows added up, in canonical order.
 
     `count` (n,) is 1 where absent. `weight` (n,) is the sum of a row's weights (default: its count) and `square` that
-    of their squares (default: as if the row's votes weighed the same). `cluster` (n,) may be any integers.
+    of their squares (default: as if the row's votes weighed the same). `cluster` (n,) may be any integers; the votes
+    of a row with a negative one stand alone: each becomes a cluster, or all stay unclustered if there is no other.
     Raises UsageError for a contestant that meets itself, naming it.
     """
     left, right, outcome = np.asarray(left, np.int32), np.asarray(right, np.int32), np.asarray(outcome, np.int8)
@@ -144,6 +145,16 @@ def aggregate(
     weight = count if weight is None else np.asarray(weight, np.float64)
     square = np.divide(weight**2, count, out=np.zeros_like(weight), where=count > 0) if square is None else square
     size = len(contestants)
+    if cluster is not None and len(alone := np.asarray(cluster) < 0) and alone.any():
+        if alone.all():
+            cluster = None
+        else:
+            rows = np.repeat(np.arange(len(left)), np.where(alone, count, 1).astype(np.int64))
+            share = np.where(alone, count, 1)[rows]
+            left, right, outcome = left[rows], right[rows], outcome[rows]
+            count, weight, square = count[rows] / share, weight[rows] / share, square[rows] / share
+            cluster, single = np.asarray(cluster, np.int64)[rows], alone[rows]
+            cluster[single] = cluster.max() + 1 + np.arange(single.sum())
     dense = None if cluster is None else np.unique(np.asarray(cluster, np.int64), return_inverse=True)[1]
     key = (left.astype(np.int64) * size + right) * len(Code) + outcome
     cells = size * size * len(Code)

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arena.domain import Contestant, Generation, ImageRef, Prompt, RunKind, RunState
+from arena.domain import VOTES_BACKEND, Contestant, Generation, ImageRef, Prompt, RunKind, RunState
 from arena.errors import ArenaError, EnvironmentFault, GenerationError, SettingsError, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def plan(
     return {
         contestant: missing_cells(wanted, arena.store.generations(contestant.id or 0), retry_failed)
         for contestant in contestants
+        if contestant.backend != VOTES_BACKEND
     }
 
 
