@@ -3,6 +3,10 @@
 Policy `uniform@1`: a pair of contestants uniformly among those that still have a common prompt for this voter,
 then a prompt uniformly among these, then the sides by a fair coin. Every cell keeps a known positive probability,
 which is stored with the battle.
+
+Policy `adaptive@1`: the same, except that the pair is drawn by `adaptive_chances`: mostly where one more vote tells
+most about differences that are still open, so new contestants and close neighbours first, and with a share EPSILON
+uniformly, so that no pair's probability falls to zero. Before any votes both policies are one.
 """
 
 from __future__ import annotations
@@ -12,9 +16,24 @@ from dataclasses import dataclass
 from itertools import combinations
 from random import Random
 
+import numpy as np
+from numpy.typing import NDArray
+
 POLICY = "uniform@1"
+ADAPTIVE = "adaptive@1"
+EPSILON = 0.2
+"""Share of battles that adaptive@1 draws uniformly."""
+PRIOR_VARIANCE = 1.0
+"""Of a strength before any vote, in squared natural logarithms of odds: plus or minus 174 rating points."""
+RELEVANT, BREADTH = 1.0, 2.0
+"""A difference matters most at so many standard errors, and little at more than two BREADTHs away: differences of
+zero are never settled, large ones are. Chosen, as SHARPNESS is, by benchmarks/simulate_matchmaking.py."""
+SHARPNESS = 8.0
+"""Chances go with this power of the gain: the gains of good and bad pairs differ by less than a factor of two."""
+
 Pair = tuple[int, int]
 Cell = tuple[int, int, int]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +62,95 @@ def candidates(prompts_of: Mapping[int, Collection[int]], seen: Iterable[Cell] =
     return {pair: prompts for pair, prompts in open_prompts.items() if prompts}
 
 
-def draw(choices: Mapping[Pair, list[int]], rng: Random) -> Draw | None:
-    """One battle from the candidates, or None when there are none."""
+def draw(choices: Mapping[Pair, list[int]], rng: Random, chances: Mapping[Pair, float] | None = None) -> Draw | None:
+    """One battle from the candidates, or None when there are none.
+
+    `chances`: the probability of each pair, as `adaptive_chances` gives them; uniform where absent.
+    Raises ValueError for chances of other pairs than the candidates'.
+    """
     if not choices:
         return None
-    pair = rng.choice(list(choices))
+    if chances is not None and chances.keys() != choices.keys():
+        raise ValueError("chances need the same pairs as choices")
+    pairs = list(choices)
+    if chances is None:
+        pair, chance = rng.choice(pairs), 1.0 / len(pairs)
+    else:
+        pair = rng.choices(pairs, [chances[pair] for pair in pairs])[0]
+        chance = chances[pair]
     prompt = rng.choice(choices[pair])
     left, right = pair if rng.random() < 0.5 else pair[::-1]
-    return Draw(left, right, prompt, 1.0 / (len(choices) * len(choices[pair])))
+    return Draw(left, right, prompt, chance / len(choices[pair]))
+
+
+def adaptive_chances(
+    pairs: Collection[Pair],
+    strengths: Mapping[int, float],
+    votes: Mapping[Pair, float],
+    epsilon: float = EPSILON,
+) -> dict[Pair, float]:
+    """The probability of each candidate pair (lower id first) under adaptive@1; at least epsilon / len(pairs), sum 1.
+
+    `strengths`: contestant id -> natural logarithm of odds, mean 0; who is absent (new, or unrated) counts as 0.
+    `votes`: votes so far by pair, both-bad ones left out; contestants that are no candidates any more may be in it.
+    """
+    if not pairs:
+        return {}
+    open_ = sorted({contestant for pair in pairs for contestant in pair})
+    known = sorted({contestant for pair in votes for contestant in pair} - set(open_))
+    position = {contestant: i for i, contestant in enumerate(open_ + known)}
+    theta = np.array([strengths.get(contestant, 0.0) for contestant in position])
+    games = np.zeros((len(theta), len(theta)))
+    for (one, other), number in votes.items():
+        games[position[one], position[other]] += number
+        games[position[other], position[one]] += number
+    rows, columns = np.array([(position[one], position[other]) for one, other in pairs]).T
+    gain = gains(theta, games, relevance(theta, games, len(open_)))[rows, columns]
+    # The best gain is 1 before the power, which might underflow otherwise; where nothing is left to gain, uniform.
+    share = (gain / gain.max()) ** SHARPNESS if gain.max() > 0 else np.ones(len(gain))
+    chance = epsilon / len(gain) + (1 - epsilon) * share / share.sum()
+    return dict(zip(pairs, map(float, chance), strict=True))
+
+
+def _one_vote(theta: Floats) -> Floats:
+    """Information (M, M) that one vote on each pair has on the pair's difference: p (1 - p)."""
+    return 1 / (2 * np.cosh((theta[:, None] - theta[None, :]) / 2)) ** 2
+
+
+def _covariance(theta: Floats, games: Floats) -> Floats:
+    """Of the strengths (M, M), given votes by pair (M, M) and the prior: finite for new and unconnected ones too."""
+    edges = games * _one_vote(theta)
+    return np.linalg.inv(np.diag(edges.sum(1) + 1 / PRIOR_VARIANCE) - edges)
+
+
+def _quadratic(matrix: Floats) -> Floats:
+    """(e_i - e_j)' matrix (e_i - e_j) for all pairs (M, M)."""
+    diagonal = np.diag(matrix)
+    return diagonal[:, None] + diagonal[None, :] - 2 * matrix
+
+
+def relevance(theta: Floats, games: Floats, members: int | None = None) -> Floats:
+    """How much each pair's difference matters (M, M), in [0, 1]: most where it is still open and can be settled.
+
+    Only differences among the first `members` (default: all) matter.
+    """
+    variance = _quadratic(_covariance(theta, games))
+    np.fill_diagonal(variance, 1.0)
+    errors_away = np.abs(theta[:, None] - theta[None, :]) / np.sqrt(variance)
+    weight = np.exp(-(((errors_away - RELEVANT) / BREADTH) ** 2) / 2)
+    np.fill_diagonal(weight, 0.0)
+    weight[members:] = weight[:, members:] = 0.0
+    return weight
+
+
+def gains(theta: Floats, games: Floats, weight: Floats) -> Floats:
+    """Drop of the weighted sum of the variances of all differences that one more vote on each pair brings (M, M).
+
+    With covariance V, u = e_i - e_j and a vote of information h, V becomes V - h V u u' V / (1 + h u' V u) (Sherman
+    and Morrison 1950). The weighted sum is tr(W V) with W the Laplacian of `weight` (M, M, symmetric, diagonal 0), so
+    it drops by h u' V W V u / (1 + h u' V u).
+    """
+    covariance, one = _covariance(theta, games), _one_vote(theta)
+    laplacian = np.diag(weight.sum(1)) - weight
+    dropped = one * _quadratic(covariance @ laplacian @ covariance)
+    return dropped / (1 + one * _quadratic(covariance))
