@@ -50,7 +50,7 @@ WRITTEN = {
 }  # fmt: skip
 EXTENSIONS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 
-BLOCK = 8 << 20
+BLOCK = 2 << 20
 """Bytes of text read at a time; no row may be longer."""
 ROWS = 50_000
 MOST_MODELS = 1 << 15
@@ -308,6 +308,8 @@ def _open_jsonl(path: Path) -> _Source:
     def where(number: int | str) -> str:
         return f"Line {number} of {path.name!r}"
 
+    decode = json.JSONDecoder(object_pairs_hook=_object).decode
+
     def objects() -> Iterator[tuple[int, dict[str, Any]]]:
         with _bytes(path) as raw:
             number = 0
@@ -318,7 +320,7 @@ def _open_jsonl(path: Path) -> _Source:
                 if not line.strip():
                     continue
                 try:
-                    found = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"), object_pairs_hook=_object)
+                    found = decode(line.decode("utf-8-sig" if number == 1 else "utf-8").strip())
                 except UnicodeDecodeError as error:
                     raise DataError(f"{where(number)} is not UTF-8; save the file as UTF-8.") from error
                 except _TwiceError as error:
@@ -534,9 +536,10 @@ class _Tally:
             small = (left[keep].astype(np.int16), right[keep].astype(np.int16), outcome[keep], count[keep])
             self.order.append(Order(*small))
         packed, count = packed[keep], count[keep]
-        # As Python's numbers do not wrap around.
-        self.total += int(count.sum(dtype=np.float64)) if len(count) else 0
-        if self.total > MOST_VOTES:
+        # First in floating point, where a sum of whole numbers does not wrap around.
+        fits = count.sum(dtype=np.float64) <= MOST_VOTES
+        self.total += int(count.sum()) if fits else 0
+        if not fits or self.total > MOST_VOTES:
             raise DataError(f"The counts add up to more than {MOST_VOTES} votes.")
         self.waiting.append((packed, count))
         if sum(len(packed) for packed, _ in self.waiting) > max(1 << 20, len(self.packed)):
