@@ -198,6 +198,7 @@ def _make_backend(settings: Settings) -> generation.MakeBackend:
 @app.command()
 def board(
     category: Annotated[str | None, typer.Option(help="Only prompts of this category.")] = None,
+    bootstraps: Annotated[int, typer.Option(min=0, help="Rounds of the bootstrap whose intervals --json adds.")] = 0,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -205,7 +206,8 @@ def board(
     from arena.domain import VoteFilter
     from arena.services import leaderboard as service
 
-    result = service.leaderboard(_open(load_settings(data_dir=data_dir)), VoteFilter(category=category))
+    arena = _open(load_settings(data_dir=data_dir))
+    result = service.leaderboard(arena, VoteFilter(category=category), rounds=bootstraps)
     if as_json:
         print(json.dumps(service.as_json(result)))
         return

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from arena.errors import DatabaseError, DatabaseTooNew
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0002"
+"""The revision this version of the code works with; Alembic, slow to import, is needed to reach another one only."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30
 WRITES = "arena_writes"
@@ -72,30 +73,29 @@ def _sqlite_engine(url: str, file: str | None) -> Engine:
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     return config
 
 
-def head_revision() -> str:
-    """The revision this version of the code works with."""
-    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    assert head is not None
-    return head
-
-
 def revision(engine: Engine) -> str | None:
     """The revision the database is at; None for an empty one."""
     with connecting(engine), engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.scalar(text("SELECT version_num FROM alembic_version"))
 
 
 def migrate(engine: Engine) -> None:
     """Bring the database to this version's revision; nothing is lost. Raises DatabaseTooNew for a newer one."""
     found = revision(engine)
-    if found == head_revision():
+    if found == HEAD:
         return
+    from alembic import command
+
     _refuse_unknown(engine, found)
     with connecting(engine), engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():
         command.upgrade(alembic_config(connection), "head")
@@ -104,14 +104,16 @@ def migrate(engine: Engine) -> None:
 def check(engine: Engine) -> None:
     """Raises DatabaseError unless the database is at this version's revision."""
     found = revision(engine)
-    if found == head_revision():
+    if found == HEAD:
         return
     _refuse_unknown(engine, found)
-    state = "is empty" if found is None else f"is at revision {found}, older than {head_revision()}"
+    state = "is empty" if found is None else f"is at revision {found}, older than {HEAD}"
     raise DatabaseError(f"The database {shown(engine)} {state}; run `arena init` to prepare it.")
 
 
 def _refuse_unknown(engine: Engine, found: str | None) -> None:
+    from alembic.script import ScriptDirectory
+
     known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
     if found is not None and found not in known:
         raise DatabaseTooNew(

@@ -16,7 +16,6 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
 from arena.errors import DataError
 from arena.rating.comparisons import Code, Comparisons, Floats
@@ -153,30 +152,29 @@ class Components:
 
 def components(wins: Floats) -> Components:
     """Which contestants a maximum of the likelihood exists for (Ford 1957: a strongly connected graph of wins)."""
-    size = len(wins)
-    beats = wins > 0
-    _, group = connected_components(beats, directed=True, connection="strong")
+    reached = reach(wins > 0)
+    together = reached & reached.T
+    # Each group is named by its first member.
+    group = together.argmax(1)
     games = wins.sum(1) + wins.sum(0)
-    sizes, voted = np.bincount(group), np.bincount(group, games)
-    main = max(range(len(sizes)), key=lambda g: (sizes[g], voted[g], -int(np.flatnonzero(group == g)[0])))
-    rated = np.flatnonzero(group == main)
-    down, up = _reach(beats, rated[0]), _reach(beats.T, rated[0])
-    inside = group == main
-    outside = [i for i in range(size) if not inside[i]]
+    sizes, voted = np.bincount(group, minlength=len(wins)), np.bincount(group, games, len(wins))
+    main = max(range(len(wins)), key=lambda g: (sizes[g], voted[g], -g))
+    inside, above, below = group == main, reached[:, main], reached[main]
+    outside = np.flatnonzero(~inside)
     return Components(
-        rated=tuple(map(int, rated)),
-        always_above=tuple(i for i in outside if up[i]),
-        always_below=tuple(i for i in outside if down[i]),
-        apart=tuple(i for i in outside if not up[i] and not down[i]),
+        rated=tuple(map(int, np.flatnonzero(inside))),
+        always_above=tuple(int(i) for i in outside if above[i]),
+        always_below=tuple(int(i) for i in outside if below[i]),
+        apart=tuple(int(i) for i in outside if not above[i] and not below[i]),
     )
 
 
-def _reach(edges: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:
-    """Whom a walk along `edges` (M, M) reaches from `start`."""
-    found = np.zeros(len(edges), bool)
-    found[start] = True
+def reach(edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether a walk of any length along `edges` (M, M) leads from i to j; everyone reaches itself."""
+    found = edges | np.eye(len(edges), dtype=bool)
     while True:
-        more = found | edges[found].any(0)
+        step = found.astype(np.float32)
+        more = step @ step > 0
         if (more == found).all():
             return found
         found = more

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,22 +103,18 @@ class Comparisons:
         counts = self.count if code is None else self.count * (self.outcome == code)
         return np.bincount(self.left, counts, self.size) + np.bincount(self.right, counts, self.size)
 
+    @cached_property
+    def outcome_counts(self) -> dict[str, Floats]:
+        """How often each contestant (M,) won, lost, tied and was in a both-bad battle."""
+        won = np.bincount(self.left, self.count * (self.outcome == Code.LEFT), self.size)
+        won += np.bincount(self.right, self.count * (self.outcome == Code.RIGHT), self.size)
+        ties, both_bad = self.per_contestant(Code.TIE), self.per_contestant(Code.BOTH_BAD)
+        lost = self.per_contestant() - won - ties - both_bad
+        return {"wins": won, "losses": lost, "ties": ties, "both_bad": both_bad}
+
     def outcomes(self, position: int) -> dict[str, int]:
-        """How often a contestant won, lost, tied and was in a both-bad battle."""
-        at_left, at_right = self.left == position, self.right == position
-
-        def total(rows: NDArray[np.bool_]) -> int:
-            return int(self.count[rows].sum())
-
-        won = (at_left & (self.outcome == Code.LEFT)) | (at_right & (self.outcome == Code.RIGHT))
-        lost = (at_left & (self.outcome == Code.RIGHT)) | (at_right & (self.outcome == Code.LEFT))
-        fought = at_left | at_right
-        return {
-            "wins": total(won),
-            "losses": total(lost),
-            "ties": total(fought & (self.outcome == Code.TIE)),
-            "both_bad": total(fought & (self.outcome == Code.BOTH_BAD)),
-        }
+        """How often one contestant won, lost, tied and was in a both-bad battle."""
+        return {word: int(counts[position]) for word, counts in self.outcome_counts.items()}
 
 
 def aggregate(

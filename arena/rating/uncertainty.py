@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from arena.rating import bradley_terry as bt
 from arena.rating.bradley_terry import SCALE, Ties
@@ -103,7 +103,7 @@ def sandwich(comparisons: Comparisons, theta: Floats, ties: Ties = Ties.HALF) ->
 def quantile(comparisons: Comparisons, level: float = LEVEL) -> float:
     """The factor of a standard error: Student's with C - 1 degrees of freedom for C clusters, else the normal's."""
     freedom = comparisons.clusters - 1 if comparisons.cluster is not None else np.inf
-    return float(stats.t.ppf((1 + level) / 2, max(1, freedom)))
+    return float(stdtrit(max(1, freedom), (1 + level) / 2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ def _database(settings: Settings) -> Finding:
         engines.check(engine)
     except ArenaError as error:
         return Finding("database", Verdict.MISSING, str(error), "see the sentence")
-    return Finding("database", Verdict.OK, f"{engines.shown(engine)}, revision {engines.head_revision()}")
+    return Finding("database", Verdict.OK, f"{engines.shown(engine)}, revision {engines.HEAD}")
 
 
 def port_is_free(host: str, port: int) -> bool:

@@ -80,13 +80,17 @@ class Leaderboard:
     parameters: dict[str, Any] = field(default_factory=dict)
     meetings: tuple[Meeting, ...] = ()
     warnings: tuple[str, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
 
 
-def leaderboard(arena: Arena, votes: VoteFilter | None = None) -> Leaderboard:
-    """The board of the votes that the filter lets through, as of now, with every contestant in it."""
+def leaderboard(arena: Arena, votes: VoteFilter | None = None, rounds: int = 0) -> Leaderboard:
+    """The board of the votes that the filter lets through, as of now, with every contestant in it.
+
+    `rounds` > 0 adds the intervals of so many bootstrap rounds to `details`.
+    """
     votes = votes or VoteFilter()
     live, last_vote_id = arena.store.ratings(BOARD, elo_parameters(arena), elo_rate(arena))
-    rated, meetings, warnings = _remembered(arena, votes)
+    rated, meetings, warnings = _remembered(arena, votes, rounds)
     of = {row.model: row for row in rated.board}
     seconds = arena.store.mean_seconds()
     whole = votes == VoteFilter()
@@ -111,6 +115,7 @@ def leaderboard(arena: Arena, votes: VoteFilter | None = None) -> Leaderboard:
         parameters=dict(rated.parameters),
         meetings=meetings,
         warnings=warnings,
+        details=dict(rated.details),
     )
 
 
@@ -142,21 +147,21 @@ def as_comparisons(counts: Counts) -> Comparisons:
 
 
 Rated = tuple[Board, tuple[Meeting, ...], tuple[str, ...]]
-_memory: dict[tuple[str, VoteFilter, tuple[int, int, int]], Rated] = {}
+_memory: dict[tuple[str, VoteFilter, int, tuple[int, int, int]], Rated] = {}
 
 
-def _remembered(arena: Arena, votes: VoteFilter) -> Rated:
-    key = (str(arena.store.engine.url), votes, arena.store.newest())
+def _remembered(arena: Arena, votes: VoteFilter, rounds: int) -> Rated:
+    key = (str(arena.store.engine.url), votes, rounds, arena.store.newest())
     if key not in _memory:
         while len(_memory) >= REMEMBERED:
             _memory.pop(next(iter(_memory)))
-        _memory[key] = _rate(comparisons(arena, votes))
+        _memory[key] = _rate(comparisons(arena, votes), rounds)
     return _memory[key]
 
 
-def _rate(compared: Comparisons) -> Rated:
+def _rate(compared: Comparisons, rounds: int) -> Rated:
     try:
-        rated = boards.board(compared)
+        rated = boards.board(compared, rounds=rounds)
     except DataError as error:
         return _unrated(compared), meetings(compared, {}), (str(error),) if compared.votes else ()
     ratings = {row.model: row.rating for row in rated.board if row.rating is not None}

@@ -33,7 +33,7 @@ def test_migrations_go_down_and_up_again(any_arena: Arena) -> None:
         command.downgrade(engines.alembic_config(connection), "base")
     assert engines.revision(engine) is None
     engines.migrate(engine)
-    assert engines.revision(engine) == engines.head_revision()
+    assert engines.revision(engine) == engines.HEAD
 
 
 def test_migrating_twice_changes_nothing(seeded: Arena, settings: Settings) -> None:
@@ -94,3 +94,9 @@ def test_sqlite_runs_in_wal_and_writers_begin_immediate(arena: Arena) -> None:
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("BEGIN IMMEDIATE")
         other.close()
+
+
+def test_the_revision_of_the_code_is_the_last_migration() -> None:
+    from alembic.script import ScriptDirectory
+
+    assert ScriptDirectory.from_config(engines.alembic_config()).get_current_head() == engines.HEAD
