@@ -29,7 +29,7 @@ LEFT = "left side"
 STYLE = ("megapixels", "aspect", "brightness", "contrast", "colourfulness", "sharpness")
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of R', G', B' in the luma of ITU-R BT.601."""
-TOLERANCE = 1e-10
+TOLERANCE, STALLED = 1e-10, 1e-6
 MAX_STEPS = 100
 COLLINEAR = 1e-9
 """A feature is refused if no more than this share of its sum of squares is its own; rounding leaves about 1e-15."""
@@ -100,23 +100,27 @@ class Contextual:
 
 
 def one_row_each(
-    contestants: Sequence[str], left: Ints, right: Ints, outcome: Ints, *, weight: Floats | None = None,
-    cluster: Ints | None = None,
+    contestants: Sequence[str], left: Ints, right: Ints, outcome: Ints, *, count: Floats | None = None,
+    weight: Floats | None = None, cluster: Ints | None = None,
 ) -> Comparisons:  # fmt: skip
-    """Comparisons with one row for each vote, in the order given, so that features (n, p) can stand beside them.
+    """Comparisons whose rows are those given (n,), in their order, so that features (n, p) can stand beside them.
 
-    `weight` (n,) is 1 where absent; `cluster` (n,) may be any integers. Raises UsageError for a contestant that meets
-    itself.
+    `count` (n,) is 1 where absent and `weight` (n,), the sum of a row's weights, its count; the votes of a row weigh
+    the same. `cluster` (n,) may be any integers and is numbered in their order; a row with a negative one is a
+    cluster of its own. Raises UsageError for a contestant that meets itself.
     """
     left, right = np.asarray(left, np.int32), np.asarray(right, np.int32)
     if len(same := np.flatnonzero(left == right)):
         raise UsageError(f"{contestants[left[same[0]]]!r} is compared with itself; remove that vote.")
-    count = np.ones(len(left))
+    count = np.ones(len(left)) if count is None else np.asarray(count, np.float64)
     weight = count if weight is None else np.asarray(weight, np.float64)
-    dense = None if cluster is None else np.unique(cluster, return_inverse=True)[1].astype(np.int32)
-    return Comparisons(
-        tuple(contestants), left, right, np.asarray(outcome, np.int8), count, weight, weight**2, dense
-    )  # fmt: skip
+    square = np.divide(weight**2, count, out=np.zeros(len(left)), where=count > 0)
+    if cluster is not None:
+        cluster = np.array(cluster, np.int64)
+        alone = cluster < 0
+        cluster[alone] = cluster.max(initial=0) + 1 + np.arange(alone.sum())
+        cluster = np.unique(cluster, return_inverse=True)[1].astype(np.int32)
+    return Comparisons(tuple(contestants), left, right, np.asarray(outcome, np.int8), count, weight, square, cluster)
 
 
 def fit(
@@ -271,7 +275,7 @@ def _newton(problem: _Problem, names: tuple[str, ...]) -> Floats:
     """The maximum (M + p,), by Newton's method with halved steps."""
     size = problem.rows.size
     gamma = np.zeros(size + len(names))
-    value = problem.log_likelihood(gamma)
+    value, before = problem.log_likelihood(gamma), np.inf
     step = gamma
     for _ in range(MAX_STEPS):
         slope, information = problem.derivatives(gamma)
@@ -279,8 +283,11 @@ def _newton(problem: _Problem, names: tuple[str, ...]) -> Floats:
             step = np.linalg.solve(problem.lift(information), slope)
         except np.linalg.LinAlgError:
             break
-        if np.abs(step).max() < TOLERANCE:
+        # Newton's steps shrink quadratically until rounding stops them.
+        longest = np.abs(step).max()
+        if longest < TOLERANCE or before / 2 < longest < STALLED:
             return gamma + step
+        before = longest
         share = min(1.0, 5 / max(1e-300, float(np.abs(problem.predictor(step)).max())))
         # A step gains at least a little of what its slope promises, save for the rounding of the sum itself.
         slack = 1e-13 * abs(value)

@@ -35,7 +35,8 @@ from arena.errors import DataError, UsageError
 from arena.rating import bradley_terry as bt
 from arena.rating import uncertainty
 from arena.rating.bradley_terry import SCALE, Ties
-from arena.rating.comparisons import Comparisons, Floats, Ints, aggregate
+from arena.rating.comparisons import Comparisons, Floats, Ints
+from arena.rating.covariates import one_row_each
 from arena.rating.uncertainty import LEVEL
 
 SMALLEST, LARGEST = 1e-3, 5.0
@@ -44,7 +45,7 @@ GRID = 12
 NODES = 9
 DEPTH = 7.0
 """Intervals average over NODES values of tau (Gauss-Legendre) where its likelihood exceeds e^-DEPTH of the peak."""
-TOLERANCE = 1e-10
+TOLERANCE, STALLED = 1e-10, 1e-6
 MAX_STEPS = 100
 
 
@@ -109,19 +110,9 @@ def by_category(
     weight: Floats | None = None, cluster: Ints | None = None,
 ) -> dict[str, Comparisons]:  # fmt: skip
     """Comparisons of each category, from arrays of votes (n,), by name. A cluster keeps its number in all of them."""
+    whole = one_row_each(contestants, left, right, outcome, weight=weight, cluster=cluster)
     category = np.asarray(category, dtype=str)
-    dense = None if cluster is None else np.unique(cluster, return_inverse=True)[1]
-    parts: dict[str, Comparisons] = {}
-    for name in np.unique(category):
-        at = category == name
-        part = aggregate(
-            contestants, np.asarray(left)[at], np.asarray(right)[at], np.asarray(outcome)[at],
-            weight=None if weight is None else np.asarray(weight)[at], cluster=None if dense is None else dense[at],
-        )  # fmt: skip
-        if dense is not None:
-            part = replace(part, cluster=np.unique(dense[at])[part.cluster].astype(np.int32))
-        parts[str(name)] = part
-    return parts
+    return {str(name): whole.where(category == name) for name in np.unique(category)}
 
 
 def pool(
@@ -197,7 +188,7 @@ def _posterior(wins: Floats, tau: float, start: _Posterior | None = None) -> _Po
         mu = bt.fit(wins.sum(0), mu)
         theta = np.tile(mu, (slices, 1))
         return _at_mode(wins, mu, theta, 0.0)
-    value = _penalised(wins, mu, theta, tau)
+    value, before = _penalised(wins, mu, theta, tau), np.inf
     for _ in range(MAX_STEPS):
         step_mu, step_theta = _step(wins, mu, theta, tau)
         longest = max(np.abs(step_theta).max(), np.abs(step_mu).max())
@@ -207,8 +198,10 @@ def _posterior(wins: Floats, tau: float, start: _Posterior | None = None) -> _Po
         while (after := _penalised(wins, mu + share * step_mu, theta + share * step_theta, tau)) < floor:
             share /= 2
         mu, theta, value = mu + share * step_mu, theta + share * step_theta, after
-        if longest < TOLERANCE:
+        # Newton's steps shrink quadratically until rounding stops them.
+        if longest < TOLERANCE or before / 2 < longest < STALLED:
             break
+        before = longest
     else:
         raise DataError("The pooled boards did not settle; check the votes for weights of very different sizes.")
     return _at_mode(wins, mu, theta, tau)

@@ -287,7 +287,9 @@ def test_by_category_keeps_a_voter_one_voter() -> None:
     left, right, outcome = np.array([0, 1, 0, 1]), np.array([1, 0, 1, 0]), np.array([0, 1, 2, 3])
     slices = by_category("ab", left, right, outcome, ["y", "x", "y", "x"], cluster=np.array([70, 50, 50, 90]))
     assert list(slices) == ["x", "y"]
-    assert sorted(slices["x"].cluster) == [0, 2] and sorted(slices["y"].cluster) == [0, 1]
+    # Voter 50 is cluster 0 wherever it votes, 70 is 1 and 90 is 2.
+    assert list(slices["x"].cluster) == [0, 2] and list(slices["y"].cluster) == [1, 0]
+    assert list(slices["x"].outcome) == [1, 3] and list(slices["y"].outcome) == [0, 2]
     assert slices["x"].votes == slices["y"].votes == 2
     weighted = by_category("ab", left, right, outcome, ["y"] * 4, weight=np.array([1, 2, 3, 4.0]))
     assert weighted["y"].weight.sum() == 10 and weighted["y"].cluster is None
