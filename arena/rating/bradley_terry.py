@@ -24,6 +24,8 @@ SCALE = 400 / np.log(10)
 """Rating points in one natural logarithm of odds: 400 points are odds of ten to one."""
 MEAN = 1000.0
 TOLERANCE = 1e-11
+ROUNDING = 1e-6
+"""Steps below it that do not shrink any more are rounding errors."""
 MAX_STEPS = 100
 
 
@@ -87,7 +89,9 @@ def fit(wins: Floats, start: Floats | None = None) -> Floats:
     if wins.ndim == 2:
         theta = _newton(wins[None], start)[0]
         if np.isnan(theta).any():
-            raise DataError("These votes have no maximum of the likelihood: some model only wins or only loses.")
+            raise DataError(
+                "These votes have no maximum of the likelihood: some model only wins, only loses, or is apart."
+            )
         return theta
     return _newton(wins, start)
 
@@ -101,7 +105,9 @@ def _newton(wins: Floats, start: Floats | None) -> Floats:
     diagonal = np.arange(size)
     # The Laplacian's null space is lifted at the Laplacian's own size, so that few and many votes solve alike well.
     lift = np.maximum(games.sum((-1, -2)), 1e-300)[:, None, None] / size * mean
-    open_ = np.ones(boards, bool)
+    open_ = _has_maximum(wins)
+    settled = np.zeros(boards, bool)
+    before = np.full(boards, np.inf)
     for _ in range(MAX_STEPS):
         at = np.flatnonzero(open_)
         if not len(at):
@@ -121,12 +127,30 @@ def _newton(wins: Floats, start: Floats | None) -> Floats:
         # Steps of at most two logits keep Newton's method from overshooting where an edge is nearly certain.
         longest = np.abs(step).max(-1, initial=0)
         theta[at] = t + step * np.minimum(1, 2 / np.maximum(longest, 1e-300))[:, None]
-        open_[at[longest < TOLERANCE]] = False
-        open_[at[~np.isfinite(longest) | (np.abs(theta[at]).max(-1, initial=0) > 40)]] = False
+        # Near the top a step is the square of the one before, until it is the rounding error of millions of votes.
+        done = (longest < TOLERANCE) | ((longest < ROUNDING) & (longest > before[at] / 2))
+        before[at] = longest
+        settled[at[done]] = True
+        open_[at[done | ~np.isfinite(longest)]] = False
     theta -= theta.mean(-1, keepdims=True)
-    # A strength of 40 is odds of 10^17 to 1: the likelihood climbs for ever.
-    theta[~np.isfinite(theta).all(-1) | (np.abs(theta).max(-1, initial=0) > 39) | open_] = np.nan
+    theta[~settled] = np.nan
     return theta
+
+
+def _has_maximum(wins: Floats) -> NDArray[np.bool_]:
+    """Which boards (R, M, M) have a chain of wins from the first contestant to everyone and back (Ford 1957)."""
+    beats = (wins > 0).astype(np.float32)
+    whole = np.ones(len(wins), bool)
+    for edges in (beats, np.swapaxes(beats, -1, -2)):
+        found = np.zeros((len(wins), 1, wins.shape[-1]), np.float32)
+        found[..., :1] = 1
+        while True:
+            more = np.minimum(found + found @ edges, 1)
+            if (more == found).all():
+                break
+            found = more
+        whole &= found.all((-1, -2))
+    return whole
 
 
 def points(theta: Floats) -> Floats:
