@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from arena.errors import DataError, UsageError
 from arena.rating import bradley_terry as bt
 from arena.rating.bradley_terry import SCALE, Ties
 from arena.rating.comparisons import Comparisons, Floats, Ints
-from arena.rating.uncertainty import LEVEL, half_widths
+from arena.rating.uncertainty import LEVEL, half_widths, outer
 
 LEFT = "left side"
 """The name of the feature that is 1 in every vote."""
@@ -330,8 +330,7 @@ def _sandwich(problem: _Problem, gamma: Floats) -> Floats:
     if rows.cluster is None:
         meat = problem.gram(rows.square * residual**2)
     else:
-        scores = _cluster_scores(problem, rows.weight * residual)
-        meat = scores.T @ scores * (len(scores) / max(1, len(scores) - 1))
+        meat = outer(_cluster_scores(problem, rows.weight * residual))
     whole = bread @ meat @ bread
     # Onto contrasts to the mean; the effects do not depend on where the strengths' mean lies.
     whole[:size] -= whole[:size].mean(0)
@@ -352,7 +351,7 @@ def _cluster_scores(problem: _Problem, push: Floats) -> Floats:
 
 def _factor(rows: Comparisons, level: float) -> float:
     freedom = np.inf if rows.cluster is None else max(1, len(np.unique(rows.cluster)) - 1)
-    return float(stats.t.ppf((1 + level) / 2, freedom))
+    return float(stdtrit(freedom, (1 + level) / 2))
 
 
 def style_difference(left_features: Floats, right_features: Floats) -> Floats:

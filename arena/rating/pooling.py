@@ -29,7 +29,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize
+from scipy.special import stdtrit
 
 from arena.errors import DataError, UsageError
 from arena.rating import bradley_terry as bt
@@ -109,9 +110,19 @@ def by_category(
     contestants: Sequence[str], left: Ints, right: Ints, outcome: Ints, category: Sequence[str], *,
     weight: Floats | None = None, cluster: Ints | None = None,
 ) -> dict[str, Comparisons]:  # fmt: skip
-    """Comparisons of each category, from arrays of votes (n,), by name. A cluster keeps its number in all of them."""
-    whole = one_row_each(contestants, left, right, outcome, weight=weight, cluster=cluster)
-    category = np.asarray(category, dtype=str)
+    """Comparisons of each category, by name, from arrays of votes (n,) in any order.
+
+    A cluster has the same number in all of them, which `aggregate` on each alone would not keep.
+    """
+    left, right, outcome, category = (np.asarray(array) for array in (left, right, outcome, category))
+    weight = np.ones(len(left)) if weight is None else np.asarray(weight, np.float64)
+    # In one order, since a sum of fractions depends on it.
+    order = np.lexsort((weight, outcome, right, left, category, np.zeros(len(left)) if cluster is None else cluster))
+    whole = one_row_each(
+        contestants, left[order], right[order], outcome[order], weight=weight[order],
+        cluster=None if cluster is None else np.asarray(cluster)[order],
+    )  # fmt: skip
+    category = category[order].astype(str)
     return {str(name): whole.where(category == name) for name in np.unique(category)}
 
 
@@ -237,14 +248,7 @@ def _curvature(wins: Floats, theta: Floats, tau: float) -> tuple[Floats, Floats,
     """`information`, `pull` and `inverse` of `_Posterior`."""
     information = bt.information(wins, theta)
     pull = np.linalg.inv(np.eye(theta.shape[-1]) + tau**2 * information)
-    return information, pull, _contrast_inverse((information @ pull).sum(0))
-
-
-def _contrast_inverse(precision: Floats) -> Floats:
-    """Generalised inverse of a precision (M, M) whose one empty direction is all alike."""
-    size = len(precision)
-    lift = np.trace(precision) / size**2
-    return np.linalg.inv(precision + lift) - 1 / (lift * size**2)
+    return information, pull, uncertainty.invert((information @ pull).sum(0))
 
 
 def _likeliest(wins: Floats) -> tuple[float, float, float]:
@@ -341,20 +345,17 @@ def _voted_clustered(parts: Sequence[Comparisons], found: _Posterior, ties: Ties
     scores = np.zeros((len(parts), clusters, len(found.mu)))
     for k, (part, theta) in enumerate(zip(parts, found.theta, strict=True)):
         scores[k, : part.clusters] = uncertainty.cluster_scores(part, theta, ties)
-    active = int((scores != 0).any((0, 2)).sum())
-    correction = active / max(1, active - 1)
     of_mu = (scores @ found.pull).sum(0) @ found.inverse
     votes = np.empty_like(found.pull)
     for k, pull in enumerate(found.pull):
-        error = (found.tau**2 * scores[k] + of_mu) @ pull
-        votes[k] = error.T @ error * correction
-    return of_mu.T @ of_mu * correction, votes
+        votes[k] = uncertainty.outer((found.tau**2 * scores[k] + of_mu) @ pull)
+    return uncertainty.outer(of_mu), votes
 
 
 def _factor(parts: Sequence[Comparisons], level: float) -> float:
     voters = [np.unique(part.cluster) for part in parts if part.cluster is not None]
     freedom = max(1, len(np.unique(np.concatenate(voters))) - 1) if voters else np.inf
-    return float(stats.t.ppf((1 + level) / 2, freedom))
+    return float(stdtrit(freedom, (1 + level) / 2))
 
 
 def _borrowed(pull: Floats) -> Floats:

@@ -20,14 +20,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri
 
 from arena.errors import DataError, UsageError
 from arena.rating import bradley_terry as bt
 from arena.rating.bradley_terry import Ties
 from arena.rating.comparisons import Code, Comparisons, Floats, Ints
 from arena.rating.covariates import one_row_each
-from arena.rating.uncertainty import LEVEL
+from arena.rating.uncertainty import LEVEL, invert
 
 LEAST = 20
 """Votes that score before a voter is judged."""
@@ -46,11 +46,18 @@ def by_voter(
 ) -> tuple[tuple[str, ...], Comparisons]:  # fmt: skip
     """The voters' names in order, and comparisons in which cluster u is the voter of that place.
 
-    From arrays of votes or of counted votes (n,), as in `one_row_each`. (`aggregate` numbers clusters by what they
-    say, so that it cannot tell whose a number is.)
+    From arrays of votes or of counted votes (n,) in any order, as in `one_row_each`. (`aggregate` numbers clusters by
+    what they say, so that it cannot tell whose a number is.)
     """
     names, cluster = np.unique(np.asarray(voter, dtype=str), return_inverse=True)
-    rows = one_row_each(contestants, left, right, outcome, count=count, weight=weight, cluster=cluster)
+    count = np.ones(len(cluster)) if count is None else np.asarray(count, np.float64)
+    weight = count if weight is None else np.asarray(weight, np.float64)
+    # In one order, since a sum of fractions depends on it.
+    order = np.lexsort((weight, count, outcome, right, left, cluster))
+    left, right, outcome = (np.asarray(array)[order] for array in (left, right, outcome))
+    rows = one_row_each(
+        contestants, left, right, outcome, count=count[order], weight=weight[order], cluster=cluster[order]
+    )
     return tuple(map(str, names)), rows
 
 
@@ -114,7 +121,7 @@ def reliabilities(
     typical = shortest_half(s[1:])
     if typical <= 0:
         raise DataError("Most voters contradict the board that all votes make, so none of them can be called typical.")
-    half = float(stats.norm.ppf((1 + level) / 2)) * error / typical
+    half = float(ndtri((1 + level) / 2)) * error / typical
     s = s / typical
     out = np.full((3, len(votes)), np.nan)
     out[:, judged] = s[1:], s[1:] - half[1:], s[1:] + half[1:]
@@ -211,7 +218,7 @@ def _scoring(problem: _Problem, theta: Floats) -> tuple[Floats, Floats, bool]:
 def _step(problem: _Problem, theta: Floats, s: Floats) -> tuple[Floats, Floats]:
     by_theta, by_s = problem.slopes(theta, s)
     of_theta, of_both, of_s = problem.informations(theta, s)
-    inverse = _contrast_inverse(of_theta - of_both.T @ (of_both / of_s[:, None]))
+    inverse = invert(of_theta - of_both.T @ (of_both / of_s[:, None]))
     step_theta = inverse @ (by_theta - of_both.T @ (by_s / of_s))
     return step_theta, (by_s - of_both @ step_theta) / of_s
 
@@ -220,15 +227,8 @@ def _errors(problem: _Problem, theta: Floats, s: Floats) -> Floats:
     """Standard errors (G,) of s from the information of theta and s together."""
     of_theta, of_both, of_s = problem.informations(theta, s)
     ratio = of_both / of_s[:, None]
-    inverse = _contrast_inverse(of_theta - of_both.T @ ratio)
+    inverse = invert(of_theta - of_both.T @ ratio)
     return np.sqrt(1 / of_s + ((ratio @ inverse) * ratio).sum(1))
-
-
-def _contrast_inverse(information: Floats) -> Floats:
-    """Generalised inverse of an information (M, M) whose one empty direction is all alike."""
-    size = len(information)
-    lift = max(np.trace(information) / size**2, 1e-300)
-    return np.linalg.inv(information + lift) - 1 / (lift * size**2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,7 +335,7 @@ def wilson(share: Floats, votes: Floats, level: float = LEVEL) -> tuple[Floats, 
 
     Source: E. Wilson, Probable Inference, the Law of Succession, and Statistical Inference, JASA 22 (1927).
     """
-    square = stats.norm.ppf((1 + level) / 2) ** 2
+    square = ndtri((1 + level) / 2) ** 2
     n = np.where(np.isnan(share), np.nan, votes)
     middle = (share + square / (2 * n)) / (1 + square / n)
     half = np.sqrt(square * (share * (1 - share) + square / (4 * n)) / n) / (1 + square / n)

@@ -123,10 +123,10 @@ def test_left_effect_of_two_models_in_closed_form() -> None:
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
-    """250 arenas of 400 votes whose voters lean left or right by their own habit: 95% needs the clusters."""
+    """150 arenas of 400 votes whose voters lean left or right by their own habit: 95% needs the clusters."""
     rng = np.random.default_rng(3)
     theta, beta = np.array([0.6, 0.2, -0.2, -0.6]), np.array([0.4])
-    held = np.zeros((250, 3))
+    held = np.zeros((150, 3))
     for row in held:
         habit = np.repeat(rng.normal(0, 1, 40), 10)
         a = rng.integers(0, 4, 400)
@@ -140,8 +140,8 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
         # Habits that are averaged out shrink logits (by about 1 / sqrt(1 + 0.35)), so u is held against that limit.
         row[:] = left.low < 0 < left.high, u.low < 0.4 / np.sqrt(1.35) < u.high, alone.low < 0 < alone.high
     cover = held.mean(0)
-    # Three standard errors of a share of 250 near 95% are 4 points.
-    assert cover[0] > 0.91 and cover[1] > 0.91
+    # Three standard errors of a share of 150 near 95% are 5 points.
+    assert cover[0] > 0.9 and cover[1] > 0.9
     assert cover[2] < 0.85
 
 

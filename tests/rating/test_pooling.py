@@ -258,23 +258,44 @@ def test_relabelling_and_mirroring_change_nothing() -> None:
 def test_simulated_slices_give_back_tau_and_their_truth() -> None:
     """Arenas of 5 slices and 6 models at tau = 0, 0.15 and 0.4 logits (0, 26, 69 points), 300 intervals each."""
     rng = np.random.default_rng(12)
-    for truth, least in ((0.0, 0.95), (0.15, 0.90), (0.4, 0.90)):
+    for truth, least in ((0.0, 0.95), (0.15, 0.89), (0.4, 0.89)):
         taus, held = [], []
         for _ in range(10):
             theta, slices = drawn(rng, [60, 120, 250, 500, 1000], 6, truth)
             result = pool(slices)
             taus.append(result.tau)
             held += [np.abs(b.theta - t) <= b.half_widths / SCALE for b, t in zip(result.slices, theta, strict=True)]
-        # tau's standard error over 10 arenas is about 0.06 / 3; at tau = 0 intervals allow for a larger one.
+        # tau's standard error over 10 arenas is about 0.06 / 3; that of a share of 300 intervals near 95% is 1.3 points
+        # and more, since those of one arena hang together. At tau = 0 intervals allow for a larger one.
         assert np.mean(taus) == pytest.approx(truth, abs=0.06)
         assert np.mean(held) >= least
     assert min(taus) > 0
 
 
+def test_tastes_of_few_voters_are_not_differences_between_slices() -> None:
+    """Slices alike, voters not, each voting in one slice: only clusters tell the two apart."""
+    rng = np.random.default_rng(17)
+    taus, held = np.zeros((2, 8)), np.zeros((2, 8))
+    for n in range(8):
+        truth, voter = np.linspace(0.8, -0.8, 6), np.repeat(np.arange(160), 25)
+        theta = truth + 0.8 * rng.standard_normal((160, 6))
+        a = rng.integers(0, 6, 4000)
+        b = (a + rng.integers(1, 6, 4000)) % 6
+        outcome = np.where(rng.random(4000) < expit(theta[voter, a] - theta[voter, b]), Code.LEFT, Code.RIGHT)
+        # The mean over tastes of variance 2 * 0.8^2 shrinks logits, to about 0.86 of the truth.
+        target = 0.86 * truth
+        for k, cluster in enumerate((voter, None)):
+            result = pool(by_category(NAMES[:6], a, b, outcome, voter // 40, cluster=cluster))
+            taus[k, n] = result.tau
+            held[k, n] = np.mean([np.abs(s.theta - target) <= s.half_widths / SCALE for s in result.slices])
+    assert taus[0].mean() < 0.05 < 0.07 < taus[1].mean()
+    assert held[0].mean() > 0.93 and held[1].mean() < held[0].mean() - 0.03
+
+
 def test_pooled_ratings_are_closer_to_the_truth_than_either_extreme() -> None:
     rng = np.random.default_rng(13)
     missed = np.zeros(3)
-    for _ in range(10):
+    for _ in range(8):
         theta, slices = drawn(rng, [150, 150, 150, 150, 150], 5, 0.35)
         for n, tau in enumerate((None, 0.0, 50.0)):
             missed[n] += sum(
@@ -288,11 +309,25 @@ def test_by_category_keeps_a_voter_one_voter() -> None:
     slices = by_category("ab", left, right, outcome, ["y", "x", "y", "x"], cluster=np.array([70, 50, 50, 90]))
     assert list(slices) == ["x", "y"]
     # Voter 50 is cluster 0 wherever it votes, 70 is 1 and 90 is 2.
-    assert list(slices["x"].cluster) == [0, 2] and list(slices["y"].cluster) == [1, 0]
-    assert list(slices["x"].outcome) == [1, 3] and list(slices["y"].outcome) == [0, 2]
+    assert list(slices["x"].cluster) == [0, 2] and list(slices["y"].cluster) == [0, 1]
+    assert list(slices["x"].outcome) == [1, 3] and list(slices["y"].outcome) == [2, 0]
     assert slices["x"].votes == slices["y"].votes == 2
     weighted = by_category("ab", left, right, outcome, ["y"] * 4, weight=np.array([1, 2, 3, 4.0]))
     assert weighted["y"].weight.sum() == 10 and weighted["y"].cluster is None
+
+
+def test_the_order_of_votes_changes_no_bit() -> None:
+    rng = np.random.default_rng(16)
+    left = rng.integers(0, 3, 200)
+    right, outcome = (left + rng.integers(1, 3, 200)) % 3, rng.integers(0, 4, 200)
+    category, cluster, weight = rng.choice(["x", "y"], 200), rng.integers(-1, 30, 200), rng.uniform(0.5, 2, 200)
+    order = rng.permutation(200)
+    one, other = (
+        pool(by_category("abc", left[at], right[at], outcome[at], category[at], weight=weight[at], cluster=cluster[at]))
+        for at in (np.arange(200), order)
+    )
+    for a, b in zip(one.slices, other.slices, strict=True):
+        assert (a.theta == b.theta).all() and (a.covariance == b.covariance).all()
 
 
 def test_what_cannot_be_pooled_is_refused() -> None:

@@ -172,7 +172,19 @@ def test_a_row_of_two_votes_is_two_rows() -> None:
 
 def test_by_voter_keeps_who_is_who() -> None:
     names, rows = by_voter("ab", np.array([0, 1, 0]), np.array([1, 0, 1]), np.array([0, 1, 2]), ["zoe", "ann", "zoe"])
-    assert names == ("ann", "zoe") and list(rows.cluster) == [1, 0, 1] and list(rows.outcome) == [0, 1, 2]
+    assert names == ("ann", "zoe") and list(rows.cluster) == [0, 1, 1] and list(rows.outcome) == [1, 0, 2]
+
+
+def test_the_order_of_votes_changes_no_bit() -> None:
+    _, comparisons = voted(np.random.default_rng(12), 4, np.array([1, 1, 0.5, -1]), 60, ties=0.2)
+    arrays = (comparisons.left, comparisons.right, comparisons.outcome, comparisons.cluster.astype(str))
+    weight = np.random.default_rng(13).uniform(0.5, 2, 240)
+    order = np.random.default_rng(14).permutation(240)
+    one, other = (
+        reliabilities(by_voter(NAMES[:4], *(array[at] for array in arrays), weight=weight[at])[1])
+        for at in (np.arange(240), order)
+    )
+    assert (one.reliability == other.reliability).all() and (one.theta == other.theta).all()
 
 
 def without(comparisons: Comparisons, u: int) -> dict[str, float]:
