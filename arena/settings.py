@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     k_factor: Annotated[float, Field(gt=0)] = Field(default=32.0, description="K of Elo, rating points")
     provisional_below: Annotated[int, Field(ge=0)] = Field(
         default=30, description="a contestant with fewer votes is marked provisional"
+    )
+    matchmaking: Literal["adaptive@1", "uniform@1"] = Field(
+        default="adaptive@1", description="how pairs are drawn: where a vote tells most, or all alike"
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(default=8, description="images generated at once")
     threads: Annotated[int, Field(ge=0)] = Field(default=0, description="CPU threads of torch; 0 leaves its own choice")

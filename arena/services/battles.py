@@ -14,6 +14,7 @@ from arena import matchmaking
 from arena.domain import Battle, Outcome, Side, VotedPair
 from arena.errors import UnknownBattle, UsageError
 from arena.rating import elo
+from arena.services import counting
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
@@ -85,7 +86,7 @@ def _draw_battles(arena: Arena, voter_id: str, n: int, category: str | None, rng
     prompts_of = arena.store.prompts_with_images(category)
     seen = arena.store.seen_cells(voter_id)
     drawn: list[Battle] = []
-    while len(drawn) < n and (draw := matchmaking.draw(matchmaking.candidates(prompts_of, seen), rng)):
+    while len(drawn) < n and (draw := _draw(arena, matchmaking.candidates(prompts_of, seen), rng)):
         low, high = sorted((draw.left_id, draw.right_id))
         seen.append((low, high, draw.prompt_id))
         drawn.append(
@@ -94,7 +95,7 @@ def _draw_battles(arena: Arena, voter_id: str, n: int, category: str | None, rng
                     prompt=arena.store.prompt(draw.prompt_id),
                     left=arena.store.generation_for(draw.left_id, draw.prompt_id),
                     right=arena.store.generation_for(draw.right_id, draw.prompt_id),
-                    policy=matchmaking.POLICY,
+                    policy=arena.settings.matchmaking,
                     probability=draw.probability,
                     token=secrets.token_urlsafe(16),
                     drawn_for=voter_id,
@@ -102,6 +103,13 @@ def _draw_battles(arena: Arena, voter_id: str, n: int, category: str | None, rng
             )
         )
     return drawn
+
+
+def _draw(arena: Arena, choices: Mapping[matchmaking.Pair, list[int]], rng: Random) -> matchmaking.Draw | None:
+    if arena.settings.matchmaking == matchmaking.POLICY:
+        return matchmaking.draw(choices, rng)
+    known = counting.standing(arena)
+    return matchmaking.draw(choices, rng, matchmaking.adaptive_chances(choices.keys(), known.strengths, known.votes))
 
 
 def vote(

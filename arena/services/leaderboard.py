@@ -12,13 +12,13 @@ from arena.errors import DataError
 from arena.rating import board as boards
 from arena.rating import bradley_terry, elo
 from arena.rating.board import Board, BoardRow
-from arena.rating.comparisons import Comparisons, aggregate
+from arena.rating.comparisons import Comparisons
 from arena.rating.uncertainty import Status
 from arena.services.battles import BOARD, elo_parameters, elo_rate
+from arena.services.counting import comparisons
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
-    from db.store import Counts
 
 REMEMBERED = 64
 """Boards that a process keeps; one is made anew only when a vote was cast or excluded since."""
@@ -124,26 +124,6 @@ _SHARED = {f.name for f in fields(BoardRow)} & {f.name for f in fields(Leaderboa
 
 def _best_first(row: LeaderboardRow) -> tuple[float, float, str]:
     return (np.inf if row.rating is None else -row.rating, -(row.elo or 0.0), row.name)
-
-
-def comparisons(arena: Arena, votes: VoteFilter | None = None, cluster: str | None = "voter") -> Comparisons:
-    """The votes that the filter lets through, clustered by "voter", by "prompt" or not at all."""
-    return as_comparisons(arena.store.counts(votes or VoteFilter(), cluster))
-
-
-def as_comparisons(counts: Counts) -> Comparisons:
-    """The store's counts over all contestants, which are put in the order of their names."""
-    ids = sorted(counts.names, key=lambda id: counts.names[id])
-    position = np.zeros(max(ids, default=0) + 1, np.int32)
-    position[ids] = np.arange(len(ids), dtype=np.int32)
-    return aggregate(
-        [counts.names[id] for id in ids],
-        position[counts.left_id],
-        position[counts.right_id],
-        counts.outcome,
-        counts.count,
-        cluster=counts.cluster,
-    )
 
 
 Rated = tuple[Board, tuple[Meeting, ...], tuple[str, ...]]

@@ -13,7 +13,8 @@ from arena.errors import DataError, UsageError
 from arena.rating import board as boards
 from arena.rating import elo
 from arena.services import battles, exchange, generation
-from arena.services.leaderboard import comparisons, leaderboard
+from arena.services.counting import comparisons
+from arena.services.leaderboard import leaderboard
 from arena.services.rating_files import rate
 from arena.settings import load_settings
 from tests.conftest import fill_with_swatches

@@ -1,0 +1,83 @@
+"""From the votes in the store to the arrays of the rating systems."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from arena.domain import VoteFilter
+from arena.rating import bradley_terry
+from arena.rating.comparisons import Comparisons, aggregate
+
+if TYPE_CHECKING:
+    from arena.bootstrap import Arena
+    from db.store import Counts
+
+STANDING_SECONDS = 10.0
+"""How long pairs are drawn by the same standing: a vote hardly changes it, and counting a million takes a while."""
+
+
+def comparisons(arena: Arena, votes: VoteFilter | None = None, cluster: str | None = "voter") -> Comparisons:
+    """The votes that the filter lets through, clustered by "voter", by "prompt" or not at all."""
+    return as_comparisons(arena.store.counts(votes or VoteFilter(), cluster))
+
+
+def as_comparisons(counts: Counts) -> Comparisons:
+    """The store's counts over all contestants, which are put in the order of their names."""
+    ids = _by_name(counts)
+    position = np.zeros(max(ids, default=0) + 1, np.int32)
+    position[ids] = np.arange(len(ids), dtype=np.int32)
+    return aggregate(
+        [counts.names[id] for id in ids],
+        position[counts.left_id],
+        position[counts.right_id],
+        counts.outcome,
+        counts.count,
+        cluster=counts.cluster,
+    )
+
+
+def _by_name(counts: Counts) -> list[int]:
+    return sorted(counts.names, key=lambda id: counts.names[id])
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What matchmaking needs to know of the votes so far, by contestant id.
+
+    `strengths`: natural logarithms of odds, mean 0, of those that can be rated. `votes`: by pair, lower id first,
+    both-bad ones left out.
+    """
+
+    strengths: dict[int, float]
+    votes: dict[tuple[int, int], float]
+
+
+_standings: dict[str, tuple[float, Standing]] = {}
+
+
+def standing(arena: Arena) -> Standing:
+    """The standing of people's votes, at most ten seconds old."""
+    key, now = str(arena.store.engine.url), time.monotonic()
+    made, found = _standings.get(key, (-np.inf, None))
+    if found is None or now - made > STANDING_SECONDS:
+        found = standing_of(arena.store.counts(VoteFilter(), cluster=None))
+        _standings[key] = (now, found)
+    return found
+
+
+def standing_of(counts: Counts) -> Standing:
+    """The standing that these counts make."""
+    ids = _by_name(counts)
+    wins = bradley_terry.win_matrix(as_comparisons(counts))
+    games = wins + wins.T
+    pairs = zip(*(axis.tolist() for axis in np.nonzero(np.triu(games))), strict=True)
+    votes = {(min(ids[i], ids[j]), max(ids[i], ids[j])): float(games[i, j]) for i, j in pairs}
+    if not votes:
+        return Standing({}, {})
+    rated = list(bradley_terry.components(wins).rated)
+    theta = bradley_terry.fit(wins[np.ix_(rated, rated)])
+    return Standing({ids[i]: float(value) for i, value in zip(rated, theta, strict=True)}, votes)
