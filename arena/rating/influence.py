@@ -15,6 +15,9 @@ from arena.rating.bradley_terry import Ties
 from arena.rating.comparisons import Comparisons, Floats
 from arena.rating.uncertainty import inverse_information, residuals
 
+LEVEL = 1e-9
+"""Two strengths no farther apart are level: a refit's rounding errors are smaller."""
+
 
 def influence(comparisons: Comparisons, theta: Floats, upper: int, lower: int, ties: Ties = Ties.HALF) -> Floats:
     """How much one vote of each row (n,) adds to theta[upper] - theta[lower], to first order, by being there."""
@@ -52,7 +55,7 @@ def votes_to_flip(
         again = bt.fit(bt.win_matrix(thinned, ties)[None], theta)[0]
         return float(again[upper] - again[lower])
 
-    lowest, highest = 0, int(held[-1])
+    lowest, most = 0, int(held[-1])
     cumulative = np.cumsum(comparisons.count[order] * gain[order])
     enough = int(np.searchsorted(cumulative, theta[upper] - theta[lower]))
     if enough < len(order):
@@ -60,17 +63,21 @@ def votes_to_flip(
         first = (held[enough - 1] if enough else 0.0) + (theta[upper] - theta[lower] - before) / gain[order[enough]]
         guess = max(1, int(np.ceil(first)))
     else:
-        guess = highest
-    # Grow the guess until it flips, then halve the bracket: a gap falls as supporting votes go.
-    while not gap(guess) <= 0:
-        if np.isnan(gap(guess)) or guess >= highest:
+        guess = most
+    # Grow the guess until it flips or the graph falls apart, then halve the bracket: a gap falls as supporting votes
+    # go, and what has fallen apart stays apart.
+    while (at := gap(guess)) > LEVEL:
+        if guess >= most:
             return None
-        lowest, guess = guess, min(highest, guess + max(1, guess // 8))
+        lowest, guess = guess, min(most, guess + max(1, guess // 8))
     highest = guess
     while highest - lowest > 1:
         middle = (highest + lowest) // 2
-        lowest, highest = (lowest, middle) if gap(middle) <= 0 else (middle, highest)
-    return highest
+        if (found := gap(middle)) > LEVEL:
+            lowest = middle
+        else:
+            highest, at = middle, found
+    return None if np.isnan(at) else highest
 
 
 def votes_needed(
