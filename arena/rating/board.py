@@ -76,12 +76,14 @@ class Board:
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """Strengths (M,) of the rated contestants, mean 0, and their covariance (M, M)."""
+    """Strengths (M,) of the rated contestants, mean 0, their covariance (M, M), and how well it is known itself: its
+    degrees of freedom, which give the factor of a standard error in an interval."""
 
     comparisons: Comparisons
     theta: Floats
     covariance: Floats
     factor: float
+    freedom: float = np.inf
 
 
 def board(
@@ -95,8 +97,8 @@ def board(
     rated, unrated = rateable(comparisons, ties)
     wins = bt.win_matrix(rated, ties)
     theta = bt.fit(wins)
-    covariance = uncertainty.sandwich(rated, theta, ties)
-    estimate = Estimate(rated, theta, covariance, uncertainty.quantile(rated))
+    covariance = uncertainty.covariance(rated, theta, ties)
+    estimate = Estimate(rated, theta, covariance, uncertainty.factor(rated), uncertainty.freedom(rated))
     pooled = rated.without_clusters()
 
     def neighbours(upper: int, lower: int, critical: float) -> tuple[int | None, int | None]:
@@ -147,7 +149,7 @@ def rows(
     rated, theta = estimate.comparisons, estimate.theta
     ratings = bt.points(theta)
     half = uncertainty.half_widths(estimate.covariance, estimate.factor)
-    ranks = uncertainty.ranks(theta, estimate.covariance, seed=seed)
+    ranks = uncertainty.ranks(theta, estimate.covariance, seed=seed, freedom=estimate.freedom)
     order = sorted(range(rated.size), key=lambda i: (-ratings[i], rated.contestants[i]))
     made = []
     for i, below in zip(order, [*order[1:], None], strict=True):
@@ -194,8 +196,11 @@ def warnings(comparisons: Comparisons, rated: Comparisons, unrated: Mapping[str,
     lost = comparisons.votes - rated.votes
     if lost:
         found.append(f"{lost} of {comparisons.votes} votes involve unrated models and have no part in the ratings.")
-    if rated.cluster is not None and rated.clusters < 20:
-        found.append(f"Only {rated.clusters} voters: intervals that allow for their habits are rough below 20.")
+    voters = uncertainty.active_clusters(rated)
+    if voters == 1:
+        found.append("Only 1 voter: the intervals are those of its own opinion, not of voters at large.")
+    elif 1 < voters < 20:
+        found.append(f"Only {voters} voters: intervals that allow for their habits are rough below 20.")
     if not (rated.outcome != Code.TIE).any():
         found.append("Every vote is a tie.")
     return tuple(found)

@@ -11,6 +11,8 @@ everything equals Bradley-Terry. `refusal` says which other votes have no maximu
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -158,28 +160,48 @@ def scores(comparisons: Comparisons, theta: Floats, log_nu: float) -> Floats:
     ])  # fmt: skip
 
 
-def sandwich(comparisons: Comparisons, theta: Floats, log_nu: float) -> Floats:
-    """Covariance (M + 1, M + 1) of strengths and log nu, clustered where the comparisons are (Huber, White)."""
+def covariance(comparisons: Comparisons, theta: Floats, log_nu: float) -> Floats:
+    """Covariance (M + 1, M + 1) of strengths and log nu, as `uncertainty.covariance`: by jackknife over clusters, by
+    the sandwich over votes (Huber, White) where there are fewer than two."""
+    size, n = comparisons.size, len(comparisons.left)
     if log_nu == NO_TIES:
-        found = np.zeros((comparisons.size + 1, comparisons.size + 1))
-        found[:-1, :-1] = uncertainty.sandwich(comparisons, theta)
+        found = np.zeros((size + 1, size + 1))
+        found[:-1, :-1] = uncertainty.covariance(comparisons, theta)
         return found
     wins, ties = bt.win_matrix(comparisons, Ties.DROP), tie_matrix(comparisons)
     bread = generalised_inverse(information(wins + wins.T + ties, theta, log_nu))
-    return bread @ _meat(comparisons, theta, log_nu) @ bread
-
-
-def _meat(comparisons: Comparisons, theta: Floats, log_nu: float) -> Floats:
-    n, size = len(comparisons.left), comparisons.size
     push = scores(comparisons, theta, log_nu)
     row = np.tile(np.arange(n), 3)
     column = np.concatenate([comparisons.left, comparisons.right, np.full(n, size)])
     each = csr_array((np.concatenate([push[:, 0], -push[:, 0], push[:, 1]]), (row, column)), shape=(n, size + 1))
-    if comparisons.cluster is None:
-        return (each.T @ (each * comparisons.square[:, None])).toarray()
+    if uncertainty.active_clusters(comparisons) < 2:
+        return bread @ (each.T @ (each * comparisons.square[:, None])).toarray() @ bread
     shape = (comparisons.clusters, n)
     add_up = csr_array((comparisons.weight, (comparisons.cluster, np.arange(n))), shape=shape)
-    return uncertainty.outer((add_up @ each).toarray())
+    leverage, information_of = _held(comparisons, theta, log_nu, bread)
+    return uncertainty.jackknife(bread, (add_up @ each).toarray(), leverage, information_of)
+
+
+def _held(
+    comparisons: Comparisons, theta: Floats, log_nu: float, bread: Floats
+) -> tuple[Floats, Callable[[NDArray[np.integer]], Floats]]:
+    """What `uncertainty.jackknife` asks for: each cluster's leverage (C,), and the information of some of them."""
+    used = comparisons.where(comparisons.outcome != Code.BOTH_BAD)
+    size, clusters = comparisons.size, comparisons.clusters
+
+    def information_of(part: NDArray[np.integer]) -> Floats:
+        rows = used.where(np.isin(used.cluster, part))
+        at = np.searchsorted(part, rows.cluster) * size
+        flat = np.bincount((at + rows.left) * size + rows.right, rows.weight, len(part) * size * size)
+        games = flat.reshape(-1, size, size)
+        return np.stack([information(table + table.T, theta, log_nu) for table in games])
+
+    # One vote between i and j informs (theta_i - theta_j, log nu); its leverage is that times their covariance.
+    win, tie = (table[used.left, used.right] for table in probabilities(theta, log_nu))
+    mean, gap = win + tie / 2, bread[used.left, -1] - bread[used.right, -1]
+    spread = (uncertainty.difference_errors(bread[:-1, :-1]) ** 2)[used.left, used.right]
+    one = (win + tie / 4 - mean**2) * spread + 2 * tie * (0.5 - mean) * gap + tie * (1 - tie) * bread[-1, -1]
+    return np.bincount(used.cluster, used.weight * one, clusters), information_of
 
 
 def votes_needed(
@@ -212,14 +234,14 @@ def board(comparisons: Comparisons, *, seed: int = 0) -> Board:
     rated, unrated = rateable(comparisons)
     wins, ties = bt.win_matrix(rated, Ties.DROP), tie_matrix(rated)
     theta, log_nu = fit(wins, ties)
-    covariance = sandwich(rated, theta, log_nu)
-    estimate = Estimate(rated, theta, covariance[:-1, :-1], uncertainty.quantile(rated))
+    whole = covariance(rated, theta, log_nu)
+    estimate = Estimate(rated, theta, whole[:-1, :-1], uncertainty.factor(rated), uncertainty.freedom(rated))
     games = wins + wins.T + ties
 
     def neighbours(upper: int, lower: int, critical: float) -> tuple[None, int | None]:
         return None, votes_needed(games, theta, log_nu, estimate.covariance, upper, lower, critical)
 
-    margin = estimate.factor * np.sqrt(covariance[-1, -1])
+    margin = estimate.factor * np.sqrt(whole[-1, -1])
     nu, low, high = (float(np.exp(log_nu + shift)) for shift in (0.0, -margin, margin))
     return Board(
         system="davidson",

@@ -86,8 +86,9 @@ class Fused:
     """Strengths (M,) of mean 0 of the `contestants` that human votes can rate, and their covariance (M, M).
 
     `lam`: how far the judge is used, 0 to 1. `width_ratio`: mean half-width of the intervals over that of `human`.
-    `factor`: of a standard error in a 95% interval. `n` human votes, `n_judge` verdicts on other battles. `unrated`:
-    why the human votes cannot rate the others. `note`: why the judge was not used, where it was not.
+    `factor`: of a standard error in a 95% interval; `freedom`: degrees of freedom of the covariance. `n` human votes,
+    `n_judge` verdicts on other battles. `unrated`: why the human votes cannot rate the others. `note`: why the judge
+    was not used, where it was not.
     """
 
     contestants: tuple[str, ...]
@@ -97,6 +98,7 @@ class Fused:
     width_ratio: float
     human: HumanOnly
     factor: float
+    freedom: float
     n: int
     n_judge: int
     unrated: Mapping[str, str] = field(default_factory=dict)
@@ -129,7 +131,7 @@ def fuse(paired: Paired, judge_only: Comparisons, lam: float | None = None) -> F
     paired, judge_only = paired.among(members), judge_only.among(members)
     wins = bt.win_matrix(votes)
     theta = bt.fit(wins)
-    human = HumanOnly(theta, uncertainty.sandwich(votes, theta))
+    human = HumanOnly(theta, uncertainty.covariance(votes, theta))
     judge = _judge(paired, judge_only)
     note = ""
     if not judge.edges.any():
@@ -147,8 +149,8 @@ def fuse(paired: Paired, judge_only: Comparisons, lam: float | None = None) -> F
             lam, note = 0.0, "With the judge's verdicts no finite ratings fit, so they are not used."
     ratio = float(np.sqrt(np.diag(covariance)).mean() / np.sqrt(np.diag(human.covariance)).mean())
     return Fused(
-        votes.contestants, theta, covariance, lam, ratio, human, uncertainty.quantile(votes),
-        votes.votes, judge_only.votes, unrated, note,
+        votes.contestants, theta, covariance, lam, ratio, human, uncertainty.factor(votes),
+        uncertainty.freedom(votes), votes.votes, judge_only.votes, unrated, note,
     )  # fmt: skip
 
 
@@ -189,29 +191,29 @@ def _human_push(paired: Paired, theta: Floats) -> Floats:
     return np.nan_to_num(bt.left_score(paired.human) - bt.win_probability(theta)[paired.left, paired.right])
 
 
-def _meat(paired: Paired, push: Floats) -> Floats:
-    """Variance (M, M) of the sum of pushes (n,), by voter where voters are known."""
-    size = len(paired.contestants)
-    if paired.voter is None:
-        flat = np.bincount(paired.left.astype(np.int64) * size + paired.right, push**2, size * size)
+def _human_covariance(paired: Paired, push: Floats, theta: Floats, bread: Floats) -> Floats:
+    """Covariance (M, M) that pushes (n,) of the voted battles bring, as `uncertainty.covariance`."""
+    size, left, right = len(paired.contestants), paired.left, paired.right
+    voters, dense = np.unique(np.arange(len(left)) if paired.voter is None else paired.voter, return_inverse=True)
+    if paired.voter is None or len(voters) < 2:
+        flat = np.bincount(left.astype(np.int64) * size + right, push**2, size * size)
         edges = flat.reshape(size, size)
-        edges = edges + edges.T
-        return np.diag(edges.sum(1)) - edges
-    dense = np.unique(paired.voter, return_inverse=True)[1].astype(np.int64)
-    cells = (int(dense.max()) + 1) * size
-    flat = np.bincount(dense * size + paired.left, push, cells)
-    flat -= np.bincount(dense * size + paired.right, push, cells)
-    return uncertainty.outer(flat.reshape(-1, size))
+        return bread @ _laplacian(edges + edges.T) @ bread
+    at = dense.astype(np.int64) * size
+    scores = np.bincount(at + left, push, len(voters) * size) - np.bincount(at + right, push, len(voters) * size)
+    probability = bt.win_probability(theta)[left, right]
+    one = (paired.human != Code.BOTH_BAD) * probability * (1 - probability)
+    return uncertainty.jackknife_pairs(bread, scores.reshape(-1, size), dense, left, right, one)
 
 
-def _judge_meat(judge: _Judge) -> Floats:
-    return np.diag(judge.edges.sum(1)) - judge.edges
+def _laplacian(edges: Floats) -> Floats:
+    return np.diag(edges.sum(1)) - edges
 
 
 def _covariance(paired: Paired, judge: _Judge, wins: Floats, theta: Floats, lam: float) -> Floats:
     bread = uncertainty.inverse_information(wins, theta)
-    meat = _meat(paired, _human_push(paired, theta) - lam * judge.push) + lam**2 * _judge_meat(judge)
-    return bread @ meat @ bread
+    humans = _human_covariance(paired, _human_push(paired, theta) - lam * judge.push, theta, bread)
+    return humans + lam**2 * bread @ _laplacian(judge.edges) @ bread
 
 
 def _best_lam(paired: Paired, judge: _Judge, wins: Floats, theta: Floats) -> float:
@@ -219,12 +221,12 @@ def _best_lam(paired: Paired, judge: _Judge, wins: Floats, theta: Floats) -> flo
     bread = uncertainty.inverse_information(wins, theta)
     push = _human_push(paired, theta)
 
-    def spread(meat: Floats) -> float:
-        return float(np.trace(bread @ meat @ bread))
+    def spread(push: Floats) -> float:
+        return float(np.trace(_human_covariance(paired, push, theta, bread)))
 
-    ours, theirs = spread(_meat(paired, push)), spread(_meat(paired, judge.push))
-    shared = (ours + theirs - spread(_meat(paired, push - judge.push))) / 2
-    return float(np.clip(shared / (theirs + spread(_judge_meat(judge))), 0, 1))
+    shared = (spread(push) + spread(judge.push) - spread(push - judge.push)) / 2
+    elsewhere = float(np.trace(bread @ _laplacian(judge.edges) @ bread))
+    return float(np.clip(shared / (spread(judge.push) + elsewhere), 0, 1))
 
 
 def board(paired: Paired, judge_only: Comparisons, *, seed: int = 0) -> Board:
@@ -234,7 +236,7 @@ def board(paired: Paired, judge_only: Comparisons, *, seed: int = 0) -> Board:
     """
     fused, votes = fuse(paired, judge_only), paired.votes()
     rated = votes.among([votes.contestants.index(name) for name in fused.contestants])
-    estimate = Estimate(rated, fused.theta, fused.covariance, fused.factor)
+    estimate = Estimate(rated, fused.theta, fused.covariance, fused.factor, fused.freedom)
     warnings = boards.warnings(votes, rated, fused.unrated)
     half = uncertainty.half_widths(fused.human.covariance, fused.factor)
     return Board(

@@ -7,7 +7,8 @@ uncertainty and adds it to all others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -22,6 +23,11 @@ LEVEL = 0.95
 DRAWS = 10_000
 """Normal draws behind rank sets and P(best); the error of a share near 95% is 0.2 points."""
 USABLE, ESTABLISHED = 60.0, 30.0
+HEAVY = 0.01
+"""Leverage from which a cluster's leaving out is solved for; below, its first-order effect errs by at most 1%. At most
+(M - 1) / HEAVY clusters have more, since leverages add up to M - 1."""
+PART = 256
+"""Clusters left out at a time, which bounds the memory."""
 GROUPS = 1000
 """At most so many groups of clusters are resampled; whole groups stay independent of each other."""
 
@@ -100,8 +106,92 @@ def sandwich(comparisons: Comparisons, theta: Floats, ties: Ties = Ties.HALF) ->
     return bread @ meat(comparisons, theta, ties) @ bread
 
 
+def active_clusters(comparisons: Comparisons) -> int:
+    """Clusters that have votes; 0 where every vote stands alone."""
+    return 0 if comparisons.cluster is None else len(np.unique(comparisons.cluster))
+
+
+def covariance(comparisons: Comparisons, theta: Floats, ties: Ties = Ties.HALF) -> Floats:
+    """Covariance (M, M) of the strengths for a board: by `jackknife` over clusters, else the `sandwich` over votes.
+
+    One cluster says nothing about how clusters differ, so its votes are taken to stand alone.
+    """
+    if active_clusters(comparisons) < 2:
+        return sandwich(replace(comparisons, cluster=None), theta, ties)
+    left, right = comparisons.left, comparisons.right
+    probability = bt.win_probability(theta)[left, right]
+    used = ~np.isnan(bt.left_score(comparisons.outcome, ties))
+    one = comparisons.weight * used * probability * (1 - probability)
+    bread = inverse_information(bt.win_matrix(comparisons, ties), theta)
+    scores = cluster_scores(comparisons, theta, ties)
+    return jackknife_pairs(bread, scores, comparisons.cluster, left, right, one)
+
+
+def jackknife_pairs(
+    bread: Floats,
+    scores: Floats,
+    cluster: NDArray[np.integer],
+    left: NDArray[np.integer],
+    right: NDArray[np.integer],
+    one: Floats,
+) -> Floats:
+    """`jackknife` where each row (n,) adds information `one` to the difference of left and right: (M, M)."""
+    size = len(bread)
+    leverage = np.bincount(cluster, one * (difference_errors(bread) ** 2)[left, right], len(scores))
+
+    def information_of(part: NDArray[np.integer]) -> Floats:
+        rows = np.flatnonzero(np.isin(cluster, part))
+        at = np.searchsorted(part, cluster[rows]) * size
+        flat = np.bincount((at + left[rows]) * size + right[rows], one[rows], len(part) * size * size)
+        edges = flat.reshape(-1, size, size)
+        edges = edges + edges.swapaxes(1, 2)
+        return np.eye(size) * edges.sum(2)[:, None, :] - edges
+
+    return jackknife(bread, scores, leverage, information_of)
+
+
+def jackknife(
+    bread: Floats, scores: Floats, leverage: Floats, information_of: Callable[[NDArray[np.integer]], Floats]
+) -> Floats:
+    """Covariance (P, P) by leaving out each cluster in turn, one Newton step each (CV3).
+
+    `bread` (P, P): inverse H of the information; `scores` (C, P): each cluster's derivative g of the log-likelihood;
+    `leverage` (C,): trace of H times its information, `information_of`: clusters (k,), ascending -> theirs (k, P, P).
+    Leaving out c moves the estimate by -(information - its own)^-1 g. The plain sandwich takes H g, which makes
+    intervals too narrow where some cluster holds much of the information: with one voter in five votes, 91% instead
+    of 95%. Source: J. MacKinnon, M. Nielsen and M. Webb, Fast and Reliable Jackknife and Bootstrap Methods for
+    Cluster-Robust Inference, Journal of Applied Econometrics 38 (2023).
+    """
+    shifts = scores @ bread
+    heavy = np.flatnonzero(leverage > HEAVY)
+    for start in range(0, len(heavy), PART):
+        part = heavy[start : start + PART]
+        # Where a cluster alone informs a direction the matrix is singular and the score 0; the 1e-6 keeps 0 / 0 at 0.
+        others = (1 + 1e-6) * np.eye(len(bread)) - bread @ information_of(part)
+        shifts[part] = np.linalg.solve(others, shifts[part][..., None])[..., 0]
+    active = int((scores != 0).any(1).sum())
+    return shifts.T @ shifts * ((active - 1) / max(1, active))
+
+
+def freedom(comparisons: Comparisons) -> float:
+    """Degrees of freedom of `covariance`: clusters - 1, unequal ones counted as (sum of votes)^2 / sum of votes^2.
+
+    Infinite where votes stand alone, as they do with one cluster. Source: the effective number of clusters of
+    A. Carter, K. Schnepel and D. Steigerwald, Review of Economics and Statistics 99 (2017), for equal votes.
+    """
+    if active_clusters(comparisons) < 2:
+        return np.inf
+    votes = np.bincount(comparisons.cluster, comparisons.weight)
+    return max(1.0, float(votes.sum() ** 2 / (votes**2).sum()) - 1)
+
+
+def factor(comparisons: Comparisons, level: float = LEVEL) -> float:
+    """The factor of a standard error from `covariance`: Student's with its `freedom`, else the normal's."""
+    return float(stdtrit(freedom(comparisons), (1 + level) / 2))
+
+
 def quantile(comparisons: Comparisons, level: float = LEVEL) -> float:
-    """The factor of a standard error: Student's with C - 1 degrees of freedom for C clusters, else the normal's."""
+    """The factor of a standard error from `sandwich`: Student's with C - 1 degrees of freedom for C clusters."""
     freedom = comparisons.clusters - 1 if comparisons.cluster is not None else np.inf
     return float(stdtrit(max(1, freedom), (1 + level) / 2))
 
@@ -145,15 +235,22 @@ def critical_value(covariance: Floats, draws: Floats, level: float = LEVEL) -> f
     return float(np.quantile(worst, level))
 
 
-def ranks(theta: Floats, covariance: Floats, level: float = LEVEL, draws: int = DRAWS, seed: int = 0) -> Ranks:
+def ranks(
+    theta: Floats, covariance: Floats, level: float = LEVEL, draws: int = DRAWS, seed: int = 0, freedom: float = np.inf
+) -> Ranks:
     """Rank sets that hold for all contestants at once with probability `level`, P(best) and P(among the first 3).
 
     Contestant i certainly beats j if their difference exceeds the critical value times its standard error; its rank
-    lies between 1 + those that certainly beat it and M - those that it certainly beats.
+    lies between 1 + those that certainly beat it and M - those that it certainly beats. With `freedom` the critical
+    value is that of a multivariate Student's t.
     """
     size = len(theta)
     noise = normal_draws(covariance, draws, seed)
-    critical = critical_value(covariance, noise, level)
+    studentised = noise
+    if np.isfinite(freedom):
+        chi = np.random.default_rng([seed, 1]).chisquare(freedom, (draws, 1))
+        studentised = noise / np.sqrt(chi / freedom)
+    critical = critical_value(covariance, studentised, level)
     above = theta[:, None] - theta[None, :] > critical * difference_errors(covariance)
     above[np.arange(size), np.arange(size)] = False
     drawn = theta + noise

@@ -52,7 +52,7 @@ def test_lam_zero_is_the_humans_to_the_bit(voters: int | None) -> None:
     votes = paired.votes()
     theta = bt.fit(bt.win_matrix(votes))
     assert (fused.theta == theta).all() and (fused.human.theta == theta).all()
-    assert (fused.covariance == uncertainty.sandwich(votes, theta)).all()
+    assert (fused.covariance == uncertainty.covariance(votes, theta)).all()
     assert (fused.lam, fused.width_ratio) == (0, 1)
 
 
@@ -117,17 +117,22 @@ def test_covariance_by_plain_loops(voters: int | None) -> None:
         score = by_voter.setdefault(i if voters is None else int(paired.voter[i]), np.zeros(6))
         score[left] += push
         score[right] -= push
-    meat = sum(np.outer(score, score) for score in by_voter.values())
-    if voters is not None:
-        meat = meat * voters / (voters - 1)
+    votes = paired.votes()
+    whole = bt.information(bt.win_matrix(votes), fused.theta)
+    bread = np.linalg.pinv(whole)
+    expected = np.zeros((6, 6))
+    for voter, score in by_voter.items():
+        # Votes that stand alone: the sandwich. Voters: as if each were left out of the information too.
+        keep = np.ones(200, bool) if voters is None else paired.voter != voter
+        rest = aggregate(NAMES, paired.left[keep], paired.right[keep], paired.human[keep])
+        shift = np.linalg.pinv(bt.information(bt.win_matrix(rest), fused.theta)) @ score
+        expected += np.outer(shift, shift) * (1 if voters is None else (voters - 1) / voters)
     for pair in here:
         known = here[pair] + there[pair]
         edge = lam**2 * len(here[pair]) ** 2 / len(there[pair]) * np.var(known, ddof=1)
-        contrast = np.eye(6)[pair[0]] - np.eye(6)[pair[1]]
-        meat = meat + edge * np.outer(contrast, contrast)
-    votes = paired.votes()
-    bread = np.linalg.pinv(bt.information(bt.win_matrix(votes), fused.theta))
-    np.testing.assert_allclose(fused.covariance, bread @ meat @ bread, rtol=1e-8, atol=1e-12)
+        contrast = bread @ (np.eye(6)[pair[0]] - np.eye(6)[pair[1]])
+        expected += edge * np.outer(contrast, contrast)
+    np.testing.assert_allclose(fused.covariance, expected, rtol=1e-4, atol=1e-7)
 
 
 def test_a_perfect_judge_is_worth_its_verdicts() -> None:
