@@ -274,6 +274,34 @@ def _or_dash(pattern: str, *values: float | None) -> str:
     return "–" if None in values else pattern.format(*values)
 
 
+@app.command("audit")
+def audit_votes(
+    category: Annotated[str | None, typer.Option(help="Only prompts of this category.")] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Say what moves votes beside the models: the side, the look of the images, voters unlike the rest."""
+    from arena.domain import VoteFilter
+    from arena.services import audit as service
+
+    found = service.audit(_open(load_settings(data_dir=data_dir)), VoteFilter(category=category))
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    for influence in ([found.left] if found.left else []) + list(found.style):
+        out.print(f"{influence.name}: {influence.points:+.1f} points ({influence.low:+.1f} to {influence.high:+.1f})")
+    out.print(f"{len(found.voters)} of {found.voters_in_all} voters have enough votes to be judged.")
+    for voter in found.voters[:10]:
+        agreed = "" if voter.agreement is None else f", agrees with the rest in {voter.agreement:.0%}"
+        out.print(
+            f"voter {voter.number}: {voter.votes} votes, reliability {voter.reliability:.2f} "
+            f"({voter.low:.2f} to {voter.high:.2f}){agreed}",
+            soft_wrap=True,
+        )
+    for note in found.notes:
+        err.print(f"note: {note}", markup=False)
+
+
 votes_app = typer.Typer(no_args_is_help=True, help="Votes in and out: files of votes cast elsewhere, and our own.")
 app.add_typer(votes_app, name="votes")
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +95,17 @@ class Counts:
     outcome: NDArray[np.int64]
     count: NDArray[np.int64]
     cluster: NDArray[np.int64] | None
+
+
+class VotedImages(NamedTuple):
+    """A vote with the images it was about; `outcome` is the position in `Outcome`."""
+
+    left_id: int
+    right_id: int
+    outcome: int
+    voter_key: int
+    left_sha256: str
+    right_sha256: str
 
 
 def now() -> datetime:
@@ -523,6 +534,26 @@ class Store:
             count=found[:, -1],
             cluster=found[:, 0] if by else None,
         )
+
+    def voted_images(self, votes: VoteFilter) -> list[VotedImages]:
+        """The votes the filter lets through of which both images are in this arena, in their order."""
+        left, right = aliased(GenerationRow), aliased(GenerationRow)
+        query = (
+            _filtered(
+                select(
+                    BallotRow.left_id, BallotRow.right_id, BallotRow.outcome, BallotRow.voter_key, left.sha256,
+                    right.sha256,
+                ),
+                votes,
+            )
+            .join(VoteRow, VoteRow.id == BallotRow.vote_id)
+            .join(BattleRow, BattleRow.id == VoteRow.battle_id)
+            .join(left, left.id == BattleRow.left_id)
+            .join(right, right.id == BattleRow.right_id)
+            .order_by(BallotRow.id)
+        )  # fmt: skip
+        with self._reading() as session:
+            return [VotedImages(*row) for row in session.execute(query)]
 
     def newest(self) -> tuple[int, int, int]:
         """Last ballot, number of excluded votes, last contestant: a board stays the same as long as these do."""

@@ -108,18 +108,20 @@ class Pooled:
 
 def by_category(
     contestants: Sequence[str], left: Ints, right: Ints, outcome: Ints, category: Sequence[str], *,
-    weight: Floats | None = None, cluster: Ints | None = None,
+    count: Floats | None = None, weight: Floats | None = None, cluster: Ints | None = None,
 ) -> dict[str, Comparisons]:  # fmt: skip
-    """Comparisons of each category, by name, from arrays of votes (n,) in any order.
+    """Comparisons of each category, by name, from arrays of votes or of counted votes (n,) in any order.
 
     A cluster has the same number in all of them, which `aggregate` on each alone would not keep.
     """
     left, right, outcome, category = (np.asarray(array) for array in (left, right, outcome, category))
-    weight = np.ones(len(left)) if weight is None else np.asarray(weight, np.float64)
+    count = np.ones(len(left)) if count is None else np.asarray(count, np.float64)
+    weight = count if weight is None else np.asarray(weight, np.float64)
     # In one order, since a sum of fractions depends on it.
-    order = np.lexsort((weight, outcome, right, left, category, np.zeros(len(left)) if cluster is None else cluster))
+    voter = np.zeros(len(left)) if cluster is None else cluster
+    order = np.lexsort((weight, count, outcome, right, left, category, voter))
     whole = one_row_each(
-        contestants, left[order], right[order], outcome[order], weight=weight[order],
+        contestants, left[order], right[order], outcome[order], count=count[order], weight=weight[order],
         cluster=None if cluster is None else np.asarray(cluster)[order],
     )  # fmt: skip
     category = category[order].astype(str)

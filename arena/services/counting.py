@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arena.domain import VoteFilter
-from arena.rating import bradley_terry
+from arena.rating import bradley_terry, pooling
 from arena.rating.comparisons import Comparisons, aggregate
 
 if TYPE_CHECKING:
@@ -37,6 +37,31 @@ def as_comparisons(counts: Counts) -> Comparisons:
         counts.outcome,
         counts.count,
         cluster=counts.cluster,
+    )
+
+
+def slices(arena: Arena) -> dict[str, Comparisons]:
+    """People's votes by category, clustered by voter, over the same contestants and with the same voters' numbers."""
+    categories = arena.store.categories()
+    parts = [arena.store.counts(VoteFilter(category=category)) for category in categories]
+    found = [(category, part) for category, part in zip(categories, parts, strict=True) if len(part.count)]
+    if not found:
+        return {}
+    ids = _by_name(found[0][1])
+    position = np.zeros(max(ids) + 1, np.int32)
+    position[ids] = np.arange(len(ids), dtype=np.int32)
+
+    def column(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for _, part in found])
+
+    return pooling.by_category(
+        [found[0][1].names[id] for id in ids],
+        position[column("left_id")],
+        position[column("right_id")],
+        column("outcome"),
+        [category for category, part in found for _ in range(len(part.count))],
+        count=column("count").astype(np.float64),
+        cluster=column("cluster"),
     )
 
 

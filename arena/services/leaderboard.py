@@ -10,12 +10,12 @@ import numpy as np
 from arena.domain import VoteFilter
 from arena.errors import DataError
 from arena.rating import board as boards
-from arena.rating import bradley_terry, elo
+from arena.rating import bradley_terry, elo, pooling
 from arena.rating.board import Board, BoardRow
 from arena.rating.comparisons import Comparisons
 from arena.rating.uncertainty import Status
 from arena.services.battles import BOARD, elo_parameters, elo_rate
-from arena.services.counting import comparisons
+from arena.services.counting import comparisons, slices
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
@@ -29,6 +29,8 @@ class LeaderboardRow:
     """A contestant: its row of the Bradley–Terry board, and what stands beside it. See `rating.board.BoardRow`.
 
     `elo`: the live rating after the last vote, None where the board is filtered. `provisional`: too few votes.
+    `pooled`: of a category's board, the rating that leans on the other categories by the share `borrowed`, with its
+    95% interval.
     """
 
     rank: int | None
@@ -54,6 +56,10 @@ class LeaderboardRow:
     reason: str
     seconds_per_image: float | None
     provisional: bool
+    pooled: float | None = None
+    pooled_low: float | None = None
+    pooled_high: float | None = None
+    borrowed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,7 @@ def leaderboard(arena: Arena, votes: VoteFilter | None = None, rounds: int = 0) 
     of = {row.model: row for row in rated.board}
     seconds = arena.store.mean_seconds()
     whole = votes == VoteFilter()
+    pooled = _pooled(arena, votes) if votes == VoteFilter(category=votes.category) and votes.category else {}
     rows = [
         LeaderboardRow(
             contestant_id=contestant.id or 0,
@@ -102,6 +109,7 @@ def leaderboard(arena: Arena, votes: VoteFilter | None = None, rounds: int = 0) 
             seconds_per_image=seconds.get(contestant.id or 0),
             provisional=of[contestant.name].votes < arena.settings.provisional_below,
             **{name: getattr(of[contestant.name], name) for name in _SHARED},
+            **pooled.get(contestant.name, {}),
         )
         for contestant in arena.store.contestants()
     ]
@@ -137,6 +145,31 @@ def _remembered(arena: Arena, votes: VoteFilter, rounds: int) -> Rated:
             _memory.pop(next(iter(_memory)))
         _memory[key] = _rate(comparisons(arena, votes), rounds)
     return _memory[key]
+
+
+def _pooled(arena: Arena, votes: VoteFilter) -> dict[str, dict[str, float]]:
+    """What a category's board becomes when it leans on the others; empty where all votes together rate nobody."""
+    key = (str(arena.store.engine.url), arena.store.newest())
+    if key not in _pools:
+        _pools.clear()
+        try:
+            _pools[key] = pooling.pool(slices(arena))
+        except DataError:
+            _pools[key] = None
+    found = _pools[key]
+    for part in found.slices if found else ():
+        if part.name == votes.category:
+            return {
+                name: {"pooled": rating, "pooled_low": rating - half, "pooled_high": rating + half, "borrowed": share}
+                for name, rating, half, share in zip(
+                    found.contestants, *(map(float, v) for v in (part.ratings, part.half_widths, part.borrowed)),
+                    strict=True,
+                )
+            }  # fmt: skip
+    return {}
+
+
+_pools: dict[tuple[str, tuple[int, int, int]], pooling.Pooled | None] = {}
 
 
 def _rate(compared: Comparisons, rounds: int) -> Rated:

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from arena.domain import VoteFilter
+from arena.services.audit import Audit, Influence, audit
 from arena.services.leaderboard import Leaderboard, LeaderboardRow, leaderboard
 from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
 
@@ -26,7 +27,13 @@ COLUMNS = {
     "rating": st.column_config.NumberColumn(
         "Rating", format="%.0f", help="Bradley–Terry strength; the mean of all is 1000, 400 points are odds of 10 to 1"
     ),
-    "interval": st.column_config.TextColumn("95% interval", help="Voters are resampled as wholes, not single votes"),
+    "interval": st.column_config.TextColumn("95% interval", help="Allows for voters who vote alike all along"),
+    "pooled": st.column_config.NumberColumn(
+        "Pooled", format="%.0f", help="The rating here that leans on the other categories, as far as these differ"
+    ),
+    "borrowed": st.column_config.NumberColumn(
+        "Borrowed", format="percent", help="How much of the pooled rating comes from the other categories"
+    ),
     "elo": st.column_config.NumberColumn(
         "Elo", format="%.1f", help="The live rating: starts at 1000 and moves with every vote, in their order"
     ),
@@ -52,7 +59,10 @@ def page() -> None:
     heading("Leaderboard", "Models ranked by people who did not know which was which.")
     with said_plainly():
         arena = the_arena()
-        draw(leaderboard(arena, VoteFilter(category=chosen_category(arena.store.categories()))))
+        board = leaderboard(arena, VoteFilter(category=chosen_category(arena.store.categories())))
+        draw(board)
+        if board.votes and st.toggle("What else moves the votes?", help="The side, the look of the images, the voters"):
+            draw_audit(audit(arena, board.votes_filter))
 
 
 def chosen_category(categories: list[str]) -> str | None:
@@ -78,7 +88,10 @@ def draw(board: Leaderboard) -> None:
         return
     if board.votes == 0:
         st.info("Nobody has voted here yet, so no model is rated. Open **Vote** and press a key.")
-    st.dataframe(table(board), column_config=COLUMNS, hide_index=True, placeholder="–", width="stretch")
+    st.dataframe(
+        table(board), column_config=COLUMNS, column_order=shown_columns(board), hide_index=True, placeholder="–",
+        width="stretch",
+    )  # fmt: skip
     rated = [row for row in board.rows if row.rating is not None]
     if rated:
         st.altair_chart(chart(rated), width="stretch")
@@ -90,12 +103,22 @@ def draw(board: Leaderboard) -> None:
         draw_meetings(board)
 
 
+def shown_columns(board: Leaderboard) -> list[str]:
+    """Elo belongs to the board of all votes, pooling to that of a category."""
+    pooled = any(row.pooled is not None for row in board.rows)
+    absent = {"elo"} if board.votes_filter != VoteFilter() else set()
+    return [name for name in COLUMNS if name not in absent | (set() if pooled else {"pooled", "borrowed"})]
+
+
 def table(board: Leaderboard) -> pd.DataFrame:
     rows = [{**asdict(row), "ranks": rank_set(row), "interval": interval(row), "note": note(row)} for row in board.rows]
     shown = pd.DataFrame(rows, columns=list(COLUMNS))
     # Whole percent: two decimals of a share of some dozens of votes would be noise.
     return shown.assign(
-        both_bad_rate=shown["both_bad_rate"].astype(float).round(2), rating=shown["rating"].astype(float)
+        both_bad_rate=shown["both_bad_rate"].astype(float).round(2),
+        borrowed=shown["borrowed"].astype(float).round(2),
+        rating=shown["rating"].astype(float),
+        pooled=shown["pooled"].astype(float),
     )
 
 
@@ -202,6 +225,34 @@ def chance(share: float | None) -> str:
     if share is None:
         return "unknown"
     return "below 1%" if share < 0.01 else "above 99%" if share > 0.99 else f"{share:.0%}"
+
+
+def draw_audit(found: Audit) -> None:
+    """What the votes show to matter beside the models."""
+    said = [effect(found.left, "standing on the left")] if found.left else []
+    said += [effect(influence, f"more {plain(influence.name)}") for influence in found.style]
+    if said:
+        st.markdown("What an image gains by it, in rating points, with its 95% interval:\n\n- " + "\n- ".join(said))
+    if found.controlled:
+        st.markdown("Ratings as if all images looked alike and stood on no side:")
+        ordered = sorted(found.controlled.items(), key=lambda item: -item[1])
+        st.dataframe(
+            pd.DataFrame(ordered, columns=["Model", "Controlled rating"]).round(0), hide_index=True, width="content"
+        )
+    for checked in found.voters[:1]:
+        odd = sum(voter.high < 1 and voter.low < 0 for voter in found.voters)
+        st.markdown(
+            f"Of {found.voters_in_all} voters, {len(found.voters)} have enough votes to be judged. Reliability 1 is "
+            f"the typical voter, 0 votes at random, below 0 votes against everyone else: {odd} may be no better than "
+            f"random, and the lowest is {checked.reliability:.1f} ({checked.low:.1f} to {checked.high:.1f})."
+        )
+    for note in found.notes:
+        st.caption(plain(note))
+
+
+def effect(influence: Influence, of: str) -> str:
+    beyond = "" if influence.low <= 0 <= influence.high else ", beyond chance"
+    return f"{of}: {influence.points:+.0f} ({influence.low:+.0f} to {influence.high:+.0f}){beyond}"
 
 
 def draw_meetings(board: Leaderboard) -> None:
