@@ -30,6 +30,9 @@ class Code(IntEnum):
     BOTH_BAD = 3
 
 
+FEW_CELLS = 1 << 20
+"""So many counters fit into memory at once, which spares a sort: 512 contestants."""
+
 CODES: dict[Outcome, Code] = {outcome: Code[outcome.name] for outcome in Outcome}
 
 
@@ -140,7 +143,9 @@ def aggregate(
         raise UsageError(f"{contestants[left[same[0]]]!r} is compared with itself; remove that vote.")
     count = np.ones(len(left)) if count is None else np.asarray(count, np.float64)
     weight = count if weight is None else np.asarray(weight, np.float64)
-    square = np.divide(weight**2, count, out=np.zeros_like(weight), where=count > 0) if square is None else square
+    if square is None:
+        plain = weight is count
+        square = count if plain else np.divide(weight**2, count, out=np.zeros_like(weight), where=count > 0)
     size = len(contestants)
     if cluster is not None and len(alone := np.asarray(cluster) < 0) and alone.any():
         if alone.all():
@@ -152,12 +157,14 @@ def aggregate(
             count, weight, square = count[rows] / share, weight[rows] / share, square[rows] / share
             cluster, single = np.asarray(cluster, np.int64)[rows], alone[rows]
             cluster[single] = cluster.max() + 1 + np.arange(single.sum())
-    dense = None if cluster is None else np.unique(np.asarray(cluster, np.int64), return_inverse=True)[1]
     key = (left.astype(np.int64) * size + right) * len(Code) + outcome
     cells = size * size * len(Code)
-    if dense is None:
+    if cluster is None:
         return _add_up(tuple(contestants), key, count, weight, square, cells)
-    return _add_up(tuple(contestants), dense.astype(np.int64) * cells + key, count, weight, square, cells, True)
+    cluster = np.asarray(cluster, np.int64)
+    if len(cluster) and int(cluster.max()) >= np.iinfo(np.int64).max // cells - 1:
+        cluster = np.unique(cluster, return_inverse=True)[1].astype(np.int64)
+    return _add_up(tuple(contestants), cluster * cells + key, count, weight, square, cells, True)
 
 
 def _add_up(
@@ -169,15 +176,22 @@ def _add_up(
     cells: int,
     clustered: bool = False,
 ) -> Comparisons:
-    # Sorted by weight as well, since a sum of fractions depends on its order.
-    order = np.argsort(key, kind="stable") if weight is count else np.lexsort((weight, key))
-    ordered = key[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(key) else np.zeros(0, int)
+    plain = weight is count and square is count
+    if plain and not clustered and cells < FEW_CELLS:
+        sums = np.bincount(key, count, cells)
+        found = np.flatnonzero(sums)
+        counts = weights = squares = sums[found]
+    else:
+        # Sorted by weight as well, since a sum of fractions depends on its order; one of whole numbers does not.
+        order = np.argsort(key) if plain else np.lexsort((weight, key))
+        ordered = key[order]
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(key) else np.zeros(0, int)
 
-    def total(values: Floats) -> Floats:
-        return np.add.reduceat(values[order], starts) if len(key) else np.zeros(0)
+        def total(values: Floats) -> Floats:
+            return np.add.reduceat(values[order], starts) if len(key) else np.zeros(0)
 
-    found, counts, weights, squares = ordered[starts], total(count), total(weight), total(square)
+        found, counts = ordered[starts], total(count)
+        weights, squares = (counts, counts) if plain else (total(weight), total(square))
     cluster, cell, size = found // cells, found % cells, max(1, len(contestants))
     if clustered and len(found):
         cluster = _numbered_by_content(cluster, cell, counts, weights)
