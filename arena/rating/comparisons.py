@@ -183,14 +183,16 @@ def _add_up(
         counts = weights = squares = sums[found]
     else:
         # Sorted by weight as well, since a sum of fractions depends on its order; one of whole numbers does not.
-        order = np.argsort(key) if plain else np.lexsort((weight, key))
-        ordered = key[order]
+        single = plain and bool((count == 1).all())
+        order = np.zeros(0, int) if single else np.argsort(key) if plain else np.lexsort((weight, key))
+        ordered = np.sort(key) if single else key[order]
         starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(key) else np.zeros(0, int)
 
         def total(values: Floats) -> Floats:
             return np.add.reduceat(values[order], starts) if len(key) else np.zeros(0)
 
-        found, counts = ordered[starts], total(count)
+        found = ordered[starts]
+        counts = np.diff(np.append(starts, len(key))).astype(np.float64) if single else total(count)
         weights, squares = (counts, counts) if plain else (total(weight), total(square))
     cluster, cell, size = found // cells, found % cells, max(1, len(contestants))
     if clustered and len(found):
