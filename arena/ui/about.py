@@ -15,8 +15,30 @@ The pictures come under random addresses, in boxes of one size, and both appear 
 server until you have voted. Press **←** or **→** for the better picture, **↑** for a tie, **↓** when both are bad,
 **S** to skip. Your browser keeps a random signed id, so that a pair counts once per voter; there is no account.
 
+### Rating
+The leaderboard orders models by the Bradley–Terry model: model $i$ beats model $j$ with the probability
+
+$$P(i \text{ beats } j) = \frac{1}{1 + 10^{(R_j - R_i)/400}}$$
+
+and the ratings $R$ are those that make all votes together likeliest, shifted so that their mean is 1000. Every vote
+weighs the same whenever it was cast, and nothing is smoothed: a model that never lost, or that no chain of votes
+connects with the others, gets no rating and a sentence that says why. A tie is half a win for both.
+
+### How sure that is
+- **95% interval.** Votes of one person hang together, so whole voters are left out in turn, not single votes
+  (a jackknife over voters). It is *established* at ±30 points or less, *usable* up to ±60, else *preliminary*.
+- **Rank.** “2–4” means that the votes leave these ranks open. The sets of all models hold at once with 95%
+  confidence: models differ in rank only where their difference is larger than the largest that chance brings among
+  all pairs.
+- **Votes to flip** are the fewest whose removal puts the next model level, found by their influence and checked by
+  rating again. **Votes needed** would settle the order of the two if their difference stays what it is.
+- **Pooled.** In one category votes are few, so its ratings lean on the other categories, the more the fewer votes it
+  has and the less the categories differ. How much is shown.
+- **Which pairs you see.** Mostly those whose votes tell most: new models and close neighbours. One pair in five is
+  drawn uniformly, so that every pair keeps a known chance, which is stored with it.
+
 ### Elo
-A model's rating $R$ starts at 1000. Against an opponent rated $R_o$ it is expected to score
+Beside it stands a live rating that moves with every vote, as in chess. A model's rating $R$ starts at 1000. Against an opponent rated $R_o$ it is expected to score
 
 $$E = \frac{1}{1 + 10^{(R_o - R)/400}}$$
 
@@ -30,9 +52,9 @@ and a win earns 16 points; against a model 200 points stronger $E=0.24$ and a wi
 weaker $E=0.76$ and a win earns 7.7.
 
 ### Both bad is not a tie
-A tie says that both pictures are equally good; “both bad” says that neither is good enough. Elo knows only win, draw
-and loss, so both move the ratings like a draw. What “both bad” adds is shown in a column of its own: the share of a
-model's votes that said so.
+A tie says that both pictures are equally good; “both bad” says that neither is good enough. It prefers nobody, so it
+has no part in the rating, and a column of its own: the share of a model's votes that said so. Elo knows only win, draw
+and loss, and moves by it as by a draw.
 
 ### Provisional
 With few votes, luck decides the order. A model with fewer than 30 votes is marked *provisional* (the operator may

@@ -16,7 +16,7 @@ from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
 START = 1000
 ROW_PIXELS = 34
 AXIS_PIXELS = 56
-CELL_PIXELS = 56
+CELL_WIDTH = 56
 EVERY_CATEGORY = "all categories"
 
 COLUMNS = {
@@ -232,7 +232,10 @@ def draw_audit(found: Audit) -> None:
     said = [effect(found.left, "standing on the left")] if found.left else []
     said += [effect(influence, f"more {plain(influence.name)}") for influence in found.style]
     if said:
-        st.markdown("What an image gains by it, in rating points, with its 95% interval:\n\n- " + "\n- ".join(said))
+        st.markdown(
+            "What an image gains, in rating points with 95% intervals, by standing on the left and by looking one "
+            "standard deviation different from its rival:\n\n- " + "\n- ".join(said)
+        )
     if found.controlled:
         st.markdown("Ratings as if all images looked alike and stood on no side:")
         ordered = sorted(found.controlled.items(), key=lambda item: -item[1])
@@ -252,7 +255,7 @@ def draw_audit(found: Audit) -> None:
 
 def effect(influence: Influence, of: str) -> str:
     beyond = "" if influence.low <= 0 <= influence.high else ", beyond chance"
-    return f"{of}: {influence.points:+.0f} ({influence.low:+.0f} to {influence.high:+.0f}){beyond}"
+    return f"{of}: {influence.points:+.0f} ({influence.low:+.0f} to {influence.high:+.0f}){beyond}".replace("-", "−")
 
 
 def draw_meetings(board: Leaderboard) -> None:
@@ -265,9 +268,10 @@ def heat_map(board: Leaderboard) -> alt.LayerChart:
     """Who beats whom: 50% is white, so that the eye finds what is decided."""
     order = [row.name for row in board.rows]
     shown = pd.DataFrame([asdict(meeting) for meeting in board.meetings])
+    labels = {"labelLimit": 220, "labelOverlap": False, "ticks": False, "domain": False}
     base = alt.Chart(shown).encode(
-        x=alt.X("opponent:N", sort=order, title=None, axis=alt.Axis(orient="top", labelAngle=-40, labelLimit=160)),
-        y=alt.Y("name:N", sort=order, title=None, axis=alt.Axis(labelLimit=220)),
+        x=alt.X("opponent:N", sort=order, title=None, axis=alt.Axis(orient="top", labelAngle=-40, **labels)),
+        y=alt.Y("name:N", sort=order, title=None, axis=alt.Axis(labelPadding=8, **labels)),
         tooltip=[
             alt.Tooltip("name:N", title="Model"),
             alt.Tooltip("opponent:N", title="Against"),
@@ -283,7 +287,8 @@ def heat_map(board: Leaderboard) -> alt.LayerChart:
         text=alt.Text("score:Q", format=".0%"),
         color=alt.condition("abs(datum.score - 0.5) > 0.35", alt.value("white"), alt.value("#222")),
     )
-    size = CELL_PIXELS * max(2, len(order))
     return alt.layer(cells, words).properties(
-        width=min(size, 1000), height=min(size, 1000) * 0.62, description="Share of votes each model took from others"
+        width=alt.Step(CELL_WIDTH),
+        height=alt.Step(ROW_PIXELS),
+        description="Share of votes each model took from others",
     )
