@@ -38,7 +38,8 @@ connects with the others, gets no rating and a sentence that says why. A tie is 
   drawn uniformly, so that every pair keeps a known chance, which is stored with it.
 
 ### Elo
-Beside it stands a live rating that moves with every vote, as in chess. A model's rating $R$ starts at 1000. Against an opponent rated $R_o$ it is expected to score
+Beside it stands a live rating that moves with every vote, as in chess. A model's rating $R$ starts at 1000. Against an
+opponent rated $R_o$ it is expected to score
 
 $$E = \frac{1}{1 + 10^{(R_o - R)/400}}$$
 
