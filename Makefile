@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint lock bench-teddies install clean
+.PHONY: demo test lint lock bench-teddies bench-ratings bench-board simulate-coverage simulate-matchmaking install clean
 
 demo: install
 	@exec $(BIN)/arena demo
@@ -18,6 +18,21 @@ lint: install
 # How many attributes of the caption each embedded contestant gets right, and whether FID orders them alike.
 bench-teddies: install
 	$(BIN)/python benchmarks/fid_and_attributes.py
+
+# The rating engine side by side with its peers; see the head of the file for how to install these.
+bench-ratings: install
+	$(BIN)/python benchmarks/ratings.py
+
+# From a million votes in SQLite to a board, whole command; and the board after one more vote.
+bench-board: install
+	$(BIN)/python benchmarks/board_from_sql.py
+
+# Do 95% intervals and rank sets hold what they say? How many votes does adaptive matchmaking save?
+simulate-coverage: install
+	$(BIN)/python benchmarks/simulate_coverage.py
+
+simulate-matchmaking: install
+	$(BIN)/python benchmarks/simulate_matchmaking.py
 
 install: .venv/installed
 

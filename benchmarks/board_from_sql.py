@@ -20,7 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from arena.bootstrap import Arena, open_arena
+from arena.rating.comparisons import Code
+from arena.rating.live import LiveBoard
 from arena.services import exchange
+from arena.services.counting import comparisons
 from arena.settings import load_settings
 
 SCALE = 400 / np.log(10)
@@ -73,19 +76,39 @@ def whole_command(arena: Arena) -> tuple[float, float]:
     return seconds, megabytes
 
 
+def one_more_vote(arena: Arena, votes: int = 200) -> tuple[float, float]:
+    """Milliseconds from a vote to the refreshed board, counts kept in memory: median and slowest."""
+    live, rng, taken = LiveBoard(comparisons(arena)), np.random.default_rng(0), []
+    live.standing()
+    for _ in range(votes):
+        left, right = map(int, rng.choice(live.comparisons.size, 2, replace=False))
+        start = time.perf_counter()
+        live.add(left, right, Code.LEFT, int(rng.integers(live.comparisons.clusters)))
+        live.standing()
+        taken.append(1000 * (time.perf_counter() - start))
+    return float(np.median(taken)), max(taken)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a twentieth of the votes")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     part = 20 if options.quick else 1
-    lines = ["| votes | models | seconds, best of runs | target | peak memory | target |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| votes | models | seconds, best of runs | target | peak memory | target | one more vote | slowest of 200 | target |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for n, models in ((1_000_000 // part, 50), (2_000_000 // part, 100)):
         with tempfile.TemporaryDirectory() as folder:
             arena = filled(Path(folder), n, models)
             runs = [whole_command(arena) for _ in range(options.repeats)]
             seconds, megabytes = min(runs)[0], max(run[1] for run in runs)
-            lines.append(f"| {n:,} | {models} | {seconds:.2f} | {TARGETS[models]} | {megabytes:.0f} MB | 500 MB |")
+            median, slowest = one_more_vote(arena)
+            lines.append(
+                f"| {n:,} | {models} | {seconds:.2f} | {TARGETS[models]} | {megabytes:.0f} MB | 500 MB "
+                f"| {median:.1f} ms | {slowest:.0f} ms | 10 ms |"
+            )
             arena.store.engine.dispose()
     print("\n".join(lines))
 

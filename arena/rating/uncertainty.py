@@ -251,13 +251,20 @@ def ranks(
         chi = np.random.default_rng([seed, 1]).chisquare(freedom, (draws, 1))
         studentised = noise / np.sqrt(chi / freedom)
     critical = critical_value(covariance, studentised, level)
-    above = theta[:, None] - theta[None, :] > critical * difference_errors(covariance)
-    above[np.arange(size), np.arange(size)] = False
+    low, high = rank_sets(theta, covariance, critical)
     drawn = theta + noise
     best = np.bincount(drawn.argmax(1), minlength=size) / draws
     first = np.argpartition(-drawn, min(3, size) - 1, axis=1)[:, :3]
     top3 = np.bincount(first.ravel(), minlength=size) / draws
-    return Ranks(1 + above.sum(0), size - above.sum(1), best, np.minimum(top3, 1.0), critical)
+    return Ranks(low, high, best, np.minimum(top3, 1.0), critical)
+
+
+def rank_sets(theta: Floats, covariance: Floats, critical: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lowest and highest rank (M,) of each contestant, for a critical value that holds for all pairs."""
+    size = len(theta)
+    above = theta[:, None] - theta[None, :] > critical * difference_errors(covariance)
+    above[np.arange(size), np.arange(size)] = False
+    return 1 + above.sum(0), size - above.sum(1)
 
 
 def bootstrap(
