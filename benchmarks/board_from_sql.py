@@ -96,7 +96,8 @@ def main() -> None:
     options = parser.parse_args()
     part = 20 if options.quick else 1
     lines = [
-        "| votes | models | seconds, best of runs | target | peak memory | target | one more vote | slowest of 200 | target |",
+        "| votes | models | seconds, best of runs | target | peak memory | target "
+        "| one more vote | slowest of 200 | target |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for n, models in ((1_000_000 // part, 50), (2_000_000 // part, 100)):
