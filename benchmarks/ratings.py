@@ -1,10 +1,10 @@
 """How long does a board take, here and elsewhere? `make bench-ratings` prints times, ratios and peak memory.
 
 Seeded votes lie in memory as whole numbers (arena-rank's outcomes as the words it maps); reading a file is not timed.
-Every engine runs alone in a process of its own, does its work twice, and the second time counts (compiled, warm). That
-all find the same ratings is checked and printed.
+Every engine runs alone in a process of its own and does its work three times: the first is printed beside, the faster
+of the others counts (compiled, warm). How far its ratings are from ours is printed too.
 
-- ours: add up, fit, clustered sandwich, simultaneous rank sets, 1,000 bootstraps.
+- ours: add up, fit, sandwich, covariance over voters, simultaneous rank sets, 1,000 bootstraps.
 - arena-rank 0.1.1: prepare, fit, sandwich over votes. Its bootstrap is left out: it hangs on Linux.
 - FastChat's bootstrap, written anew from its method: votes added up by (left, right, outcome), multinomial counts, each
   round a Bradley-Terry fit by L-BFGS-B from zero (at most 100 iterations, gradient tolerance 1e-6).
@@ -79,10 +79,12 @@ def ours(votes: Votes, models: int, rounds: int) -> tuple[Clock, np.ndarray]:
     theta = clock("fit", lambda: bt.fit(bt.win_matrix(pooled)))
     clock("sandwich", lambda: uncertainty.sandwich(pooled, theta))
     voters = clock("add up by voter", lambda: aggregate(names, *cast, cluster=votes["voter"]))
-    covariance = clock("sandwich by voter", lambda: uncertainty.sandwich(voters, theta))
-    clock("rank sets", lambda: uncertainty.ranks(theta, covariance))
-    clock("bootstraps", lambda: uncertainty.bootstrap(pooled, theta, rounds))
-    clock("bootstraps by voter", lambda: uncertainty.bootstrap(voters, theta, rounds))
+    clock("sandwich by voter", lambda: uncertainty.sandwich(voters, theta))
+    covariance = clock("jackknife by voter", lambda: uncertainty.covariance(voters, theta))
+    clock("rank sets", lambda: uncertainty.ranks(theta, covariance, freedom=uncertainty.freedom(voters)))
+    if rounds:
+        clock("bootstraps", lambda: uncertainty.bootstrap(pooled, theta, rounds))
+        clock("bootstraps by voter", lambda: uncertainty.bootstrap(voters, theta, rounds))
     return clock, theta * SCALE
 
 
@@ -111,8 +113,13 @@ def fastchat(votes: Votes, models: int, rounds: int) -> tuple[Clock, np.ndarray]
         return minimize(loss, np.zeros(models), jac=True, method="L-BFGS-B", options=options).x
 
     theta = clock("fit", lambda: fit(count.astype(float)))
-    drawn = np.random.default_rng(0).multinomial(count.sum(), count / count.sum(), rounds)
-    clock("bootstraps", lambda: [fit(weight.astype(float)) for weight in drawn])
+
+    def bootstraps() -> list[np.ndarray]:
+        drawn = np.random.default_rng(0).multinomial(count.sum(), count / count.sum(), rounds)
+        return [fit(weight.astype(float)) for weight in drawn]
+
+    if rounds:
+        clock("bootstraps", bootstraps)
     return clock, theta * SCALE
 
 
@@ -151,10 +158,10 @@ def run_engine(name: str, file: str, models: int, rounds: int) -> None:
     """The process of one engine: prints its times, ratings and peak memory."""
     votes = dict(np.load(file))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    first, _ = ENGINES[name](votes, models, rounds)
-    warm, ratings = ENGINES[name](votes, models, rounds)
+    (first, _), (second, _), (third, ratings) = (ENGINES[name](votes, models, n) for n in (0, 0, rounds))
+    warm = {step: min(seconds, second.seconds.get(step, seconds)) for step, seconds in third.seconds.items()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = {"first": first.seconds, "warm": warm.seconds, "ratings": (ratings - ratings.mean()).tolist()}
+    found = {"first": first.seconds, "warm": warm, "ratings": (ratings - ratings.mean()).tolist()}
     print(json.dumps({**found, "rounds": rounds, "peak_mb": peak // 1024, "votes_mb": before // 1024}))
 
 
@@ -204,8 +211,11 @@ def report(found: dict[str, Any]) -> None:
         apart = np.abs(np.array(one["ratings"]) - engines["ours"]["ratings"]).max()
         print(f"  {name}: peak {one['peak_mb']} MB, ratings within {apart:.2g} points of ours")
         for step, seconds in one["warm"].items():
-            each = f"  ({1000 * seconds / one['rounds']:.2f} ms a round)" if step.startswith("bootstraps") else ""
-            print(f"    {step:20} {seconds:8.3f} s   (first time {one['first'][step]:.3f} s){each}")
+            first = one["first"].get(step)
+            beside = (
+                f"{1000 * seconds / one['rounds']:.2f} ms a round" if first is None else f"first time {first:.3f} s"
+            )
+            print(f"    {step:20} {seconds:8.3f} s   ({beside})")
     for name, ratio in ratios(engines).items():
         print(f"  {name}: {ratio:.1f} times ours")
 
