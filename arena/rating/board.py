@@ -112,7 +112,7 @@ def board(
         system="bt",
         parameters={
             "method": METHOD, "ties": ties.value, "both_bad": "own outcome", "scale": 400, "mean": 1000,
-            "level": uncertainty.LEVEL, "clusters": rated.clusters or None, "seed": seed,
+            "level": uncertainty.LEVEL, "clusters": uncertainty.active_clusters(rated) or None, "seed": seed,
         },
         n_votes=comparisons.votes,
         board=rows(comparisons, estimate, unrated, neighbours if flips else None, seed),

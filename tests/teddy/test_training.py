@@ -13,7 +13,7 @@ from arena.teddy.training import flow, turbo, unet, vae
 from arena.teddy.training.attributes import AttributeTask
 from arena.teddy.training.dataset import draw, load_or_draw
 from arena.teddy.training.loop import Schedule, Trainer, run
-from arena.teddy.training.text import LENGTH, make_text_encoder, make_tokenizer, tokens, with_dropped
+from arena.teddy.training.text import LENGTH, make_tokenizer, tokens, with_dropped
 
 # torch's arrays do not know numpy 2's `copy` argument yet; the scheduler's set_timesteps makes numpy say so.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
@@ -51,7 +51,7 @@ def turbo_task():
 
 
 def unet_task():
-    network = unet.UnetNetwork(make_text_encoder(len(make_tokenizer()), 32, 1), (8, 8, 16, 16))
+    network = unet.UnetNetwork(len(make_tokenizer()), (8, 8, 16, 16))
     return unet.UnetTask(PICTURES.images, CAPTIONS, network, batch=2)
 
 

@@ -67,7 +67,7 @@ class FlowTask:
     """Mean squared error of the velocity, with one caption in ten dropped."""
 
     def __init__(self, latents: Tensor, captions: Sequence[str], network: FlowNetwork, batch: int = 32) -> None:
-        """`latents` float (n, 16, 16, 16), one for each caption."""
+        """`latents` float (n, 4, 16, 16), one for each caption."""
         self.latents, self.network, self.batch = latents, network, batch
         self.ids, self.mask = tokens(make_tokenizer(), captions, TRAIN_LENGTH)
 

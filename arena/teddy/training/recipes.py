@@ -78,7 +78,7 @@ def _attributes(out: Path, seed: int) -> Task:
 
 
 def latents(out: Path, seed: int) -> Tensor:
-    """Latents of the training pictures by the trained autoencoder, float32 (n, 16, 16, 16), encoded once."""
+    """Latents of the training pictures by the trained autoencoder, float32 (n, 4, 16, 16), encoded once."""
     step = torch.load(out / "vae.pt", weights_only=True, mmap=True)["step"]
     path = out / f"latents-{PICTURES}-{seed}-vae{step}.pt"
     if not path.exists():
@@ -102,8 +102,12 @@ def make_flow() -> flow.FlowNetwork:
 
 
 def _unet(out: Path, seed: int) -> Task:
-    text_encoder = trained("flow", out, make_flow()).text_encoder
-    return unet.UnetTask(pictures(out, seed).images, captions(out, seed), unet.UnetNetwork(text_encoder))
+    return unet.UnetTask(pictures(out, seed).images, captions(out, seed), make_unet())
+
+
+def make_unet() -> unet.UnetNetwork:
+    """The untrained network of `unet`."""
+    return unet.UnetNetwork(len(make_tokenizer()))
 
 
 def _turbo(out: Path, seed: int) -> Task:
@@ -117,12 +121,12 @@ def _turbo(out: Path, seed: int) -> Task:
 
 
 RECIPES: dict[str, Recipe] = {
-    "vae": Recipe(_vae, Schedule(steps=640, rate=2e-3, warmup=100, decay=0.995)),
-    "flow": Recipe(_flow, Schedule(steps=2350, rate=1.5e-3, warmup=150, decay=0.998)),
-    "decoder": Recipe(_decoder, Schedule(steps=500, rate=1e-3, warmup=30, decay=0.99)),
+    "vae": Recipe(_vae, Schedule(steps=1400, rate=2e-3, warmup=100, decay=0.995)),
+    "flow": Recipe(_flow, Schedule(steps=6500, rate=1.5e-3, warmup=200, decay=0.999)),
+    "decoder": Recipe(_decoder, Schedule(steps=700, rate=1e-3, warmup=30, decay=0.995)),
     "attributes": Recipe(_attributes, Schedule(steps=1000, rate=2e-3, warmup=50, decay=0.98)),
-    "unet": Recipe(_unet, Schedule(steps=1300, rate=1e-3, warmup=100, decay=0.995)),
-    "turbo": Recipe(_turbo, Schedule(steps=500, rate=4e-4, warmup=30, decay=0.99)),
+    "unet": Recipe(_unet, Schedule(steps=5200, rate=1e-3, warmup=200, decay=0.998)),
+    "turbo": Recipe(_turbo, Schedule(steps=600, rate=4e-4, warmup=30, decay=0.99)),
 }
 """Model -> how it is made, in the order in which they need each other."""
 
@@ -151,7 +155,7 @@ def _export_turbo(out: Path, weights: Path) -> None:
 
 
 def _export_unet(out: Path, weights: Path) -> None:
-    network = trained("unet", out, unet.UnetNetwork(make_flow().text_encoder))
+    network = trained("unet", out, make_unet())
     hub.write_pipeline(unet.make_pipeline(network), weights / "unet")
 
 

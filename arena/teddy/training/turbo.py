@@ -26,7 +26,7 @@ class TurboTask:
     """Mean squared error of the slope of a random chord; the text encoder stays the teacher's."""
 
     def __init__(self, trajectories: Tensor, captions: Sequence[str], network: FlowNetwork, batch: int = 32) -> None:
-        """`trajectories` float (n, STEPS + 1, 16, 16, 16) from noise to image, one for each caption."""
+        """`trajectories` float (n, STEPS + 1, 4, 16, 16) from noise to image, one for each caption."""
         network.text_encoder.requires_grad_(False)
         self.trajectories, self.network, self.batch = trajectories, network, batch
         ids, self.mask = tokens(make_tokenizer(), captions, TRAIN_LENGTH)
@@ -57,7 +57,7 @@ def draw_trajectories(
     say: Callable[[str], None] = lambda line: None,
     batch: int = 128,
 ) -> Tensor:
-    """The teacher's latents at the student's times, float32 (n, STEPS + 1, 16, 16, 16)."""
+    """The teacher's latents at the student's times, float32 (n, STEPS + 1, 4, 16, 16)."""
     rng = torch.Generator().manual_seed(seed)
     ids, mask = tokens(make_tokenizer(), captions, TRAIN_LENGTH)
     empty_ids, empty_mask = tokens(make_tokenizer(), [""], TRAIN_LENGTH)

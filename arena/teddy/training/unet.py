@@ -1,7 +1,7 @@
 """The older school: a pixel-space U-Net with cross-attention, sampled with DDIM, in DeepFloyd IF's format.
 
 Cosine noise schedule (Nichol and Dhariwal 2021, arXiv:2102.09672), the network predicts the velocity
-alpha noise - sigma x_0 (Salimans and Ho 2022, arXiv:2202.00512). The text encoder is a frozen copy of the flow's.
+alpha noise - sigma x_0 (Salimans and Ho 2022, arXiv:2202.00512). The text encoder is trained along.
 """
 
 from __future__ import annotations
@@ -13,37 +13,38 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler, IFPipeline, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import T5EncoderModel
 
-from arena.teddy.training.text import make_tokenizer, tokens, with_dropped
+from arena.teddy.training.text import make_text_encoder, make_tokenizer, tokens, with_dropped
 from arena.teddy.training.vae import to_signal
 
+TEXT_WIDTH = 128
 IF_LENGTH = 77
 """The pipeline pads every prompt to this length and does not mask the padding, so training does the same."""
 
 
 class UnetNetwork(nn.Module):
-    """A frozen text encoder and the U-Net that is trained."""
+    """Text encoder and U-Net, trained together."""
 
-    def __init__(self, text_encoder: T5EncoderModel, channels: tuple[int, int, int, int] = (16, 32, 64, 96)) -> None:
+    def __init__(self, words: int, channels: tuple[int, int, int, int] = (16, 32, 64, 96)) -> None:
         super().__init__()
-        self.text_encoder = text_encoder.requires_grad_(False)
-        self.unet = make_unet(text_encoder.config.d_model, channels)
+        self.text_encoder = make_text_encoder(words, TEXT_WIDTH, layers=2)
+        self.unet = make_unet(TEXT_WIDTH, channels)
 
 
 def make_unet(text_width: int, channels: tuple[int, int, int, int]) -> UNet2DConditionModel:
-    """An untrained U-Net on 64x64 RGB with attention at 16x16 and 8x8, narrow where the picture is large.
+    """An untrained U-Net on 64x64 RGB, narrow where the picture is large and with attention at 8x8 alone.
 
-    It has six channels out because the pipeline splits a learned variance off; those last three stay unused.
+    On the way down it leaves 64x64 at once; a CPU spends most of its time there. It has six channels out because the
+    pipeline splits a learned variance off; those last three stay unused.
     """
     return UNet2DConditionModel(
         sample_size=64,
         in_channels=3,
         out_channels=6,
         block_out_channels=channels,
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        layers_per_block=(0, 1, 1, 1),
+        down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
         norm_num_groups=8,
         cross_attention_dim=text_width,
         attention_head_dim=4,
@@ -65,7 +66,7 @@ def make_scheduler() -> DDIMScheduler:
 class UnetTask:
     """Mean squared error of the velocity, with one caption in ten dropped."""
 
-    def __init__(self, images: np.ndarray, captions: Sequence[str], network: UnetNetwork, batch: int = 8) -> None:
+    def __init__(self, images: np.ndarray, captions: Sequence[str], network: UnetNetwork, batch: int = 16) -> None:
         """`images` uint8 RGB (n, 3, 64, 64), one for each caption."""
         self.images, self.batch = images, batch
         self.network = network.to(memory_format=torch.channels_last)
@@ -79,8 +80,7 @@ class UnetTask:
         times = torch.randint(len(self.kept), (self.batch,), generator=rng)
         ids, mask = with_dropped(self.ids[index], self.mask[index], 0.1, rng)
         alpha, sigma = self.kept[times].sqrt()[:, None, None, None], (1 - self.kept[times]).sqrt()[:, None, None, None]
-        with torch.no_grad():
-            states = self.network.text_encoder(ids, attention_mask=mask)[0]
+        states = self.network.text_encoder(ids, attention_mask=mask)[0]
         velocity = self.network.unet(alpha * clean + sigma * noise, times, states).sample[:, :3]
         return F.mse_loss(velocity, alpha * noise - sigma * clean)
 

@@ -1,4 +1,4 @@
-"""The autoencoder of every contestant: `AutoencoderDC` (arXiv:2410.10733), 64x64x3 -> 16x16x16.
+"""The autoencoder of every contestant: `AutoencoderDC` (arXiv:2410.10733), 64x64x3 -> 16x16x4.
 
 It works at 32x32 and 16x16 only and goes to and from pixels by pixel shuffling, with linear shortcuts. On a CPU
 that is several times cheaper than the usual autoencoders, which spend their time at full size, and it learns
@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from diffusers import AutoencoderDC
 from torch import Tensor
 
-CHANNELS = 16
+CHANNELS = 4
+"""More make the pictures of the autoencoder sharper and those of the flow, which has to draw them all, ragged."""
 
 
 def make_autoencoder(
@@ -78,7 +79,7 @@ class DecoderTask:
         batch: int = 32,
         noise: float = 0.5,
     ) -> None:
-        """`images` uint8 RGB (n, 3, 64, 64), `latents` float (n, 16, 16, 16) of a trained `network`.
+        """`images` uint8 RGB (n, 3, 64, 64), `latents` float (n, 4, 16, 16) of a trained `network`.
 
         `guess(noisy latents, noise shares in [0, noise] (n,), picture numbers (n,))` gives the generator's latents.
         """
