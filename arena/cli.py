@@ -199,6 +199,7 @@ def _make_backend(settings: Settings) -> generation.MakeBackend:
 def board(
     category: Annotated[str | None, typer.Option(help="Only prompts of this category.")] = None,
     bootstraps: Annotated[int, typer.Option(min=0, help="Rounds of the bootstrap whose intervals --json adds.")] = 0,
+    weighted: Annotated[bool, typer.Option(help="Weigh votes as if every pair had been drawn equally often.")] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -207,7 +208,7 @@ def board(
     from arena.services import leaderboard as service
 
     arena = _open(load_settings(data_dir=data_dir))
-    result = service.leaderboard(arena, VoteFilter(category=category), rounds=bootstraps)
+    result = service.leaderboard(arena, VoteFilter(category=category), rounds=bootstraps, weighted=weighted)
     if as_json:
         print(json.dumps(service.as_json(result)))
         return

@@ -97,6 +97,16 @@ class Counts:
     cluster: NDArray[np.int64] | None
 
 
+class SampledVote(NamedTuple):
+    """A vote with the probability that its pair and prompt were drawn with; `outcome` is the position in `Outcome`."""
+
+    left_id: int
+    right_id: int
+    outcome: int
+    voter_key: int
+    probability: float
+
+
 class VotedImages(NamedTuple):
     """A vote with the images it was about; `outcome` is the position in `Outcome`."""
 
@@ -534,6 +544,21 @@ class Store:
             count=found[:, -1],
             cluster=found[:, 0] if by else None,
         )
+
+    def sampled(self, votes: VoteFilter) -> list[SampledVote]:
+        """The votes the filter lets through whose battle was drawn here, with the probability it was drawn with."""
+        columns = (
+            BallotRow.left_id, BallotRow.right_id, BallotRow.outcome, BallotRow.voter_key, BallotRow.probability,
+        )  # fmt: skip
+        query = _filtered(select(*columns), votes).where(BallotRow.probability.is_not(None)).order_by(BallotRow.id)
+        with self._reading() as session:
+            return [SampledVote(*row) for row in session.execute(query)]
+
+    def judges(self) -> list[str]:
+        """The boards of judges: the voter ids of those that have votes."""
+        with self._reading() as session:
+            boards = session.scalars(select(BallotRow.board).distinct().where(BallotRow.board != ballots.PEOPLE))
+            return sorted(boards)
 
     def voted_images(self, votes: VoteFilter) -> list[VotedImages]:
         """The votes the filter lets through of which both images are in this arena, in their order."""

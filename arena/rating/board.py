@@ -130,7 +130,10 @@ def rateable(comparisons: Comparisons, ties: Ties = Ties.HALF) -> tuple[Comparis
         raise DataError("There are no votes to rate; add some.")
     if comparisons.size < 2:
         raise DataError(f"There is one model, {comparisons.contestants[0]!r}; a rating compares at least two.")
-    found = bt.components(bt.win_matrix(comparisons, ties))
+    wins = bt.win_matrix(comparisons, ties)
+    if not wins.any():
+        raise DataError("No vote prefers a model or calls two alike, so nothing compares them; add such votes.")
+    found = bt.components(wins)
     if len(found.rated) < 2:
         raise DataError(
             "No two models can be rated: in every pair one has won all votes; add votes, or tell ties apart."

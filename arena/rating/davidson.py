@@ -247,7 +247,7 @@ def board(comparisons: Comparisons, *, seed: int = 0) -> Board:
         system="davidson",
         parameters={
             "method": METHOD, "ties": "own outcome", "both_bad": "own outcome", "scale": 400, "mean": 1000,
-            "level": uncertainty.LEVEL, "clusters": rated.clusters or None, "seed": seed,
+            "level": uncertainty.LEVEL, "clusters": uncertainty.active_clusters(rated) or None, "seed": seed,
         },
         n_votes=comparisons.votes,
         board=rows(comparisons, estimate, unrated, neighbours, seed),

@@ -16,7 +16,7 @@ from arena.domain import VoteFilter
 from arena.errors import DataError
 from arena.rating import covariates, voters
 from arena.rating.comparisons import Comparisons
-from arena.services.counting import comparisons
+from arena.services.counting import comparisons, named_positions
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
@@ -105,11 +105,9 @@ def style_effects(arena: Arena, votes: VoteFilter) -> tuple[tuple[Influence, ...
 
 
 def _one_by_one(arena: Arena, rows: list[VotedImages]) -> Comparisons:
-    names = {contestant.id: contestant.name for contestant in arena.store.contestants()}
-    ids = sorted(names, key=lambda id: names[id])
-    position = {id: k for k, id in enumerate(ids)}
+    names, position = named_positions(arena)
     return covariates.one_row_each(
-        [names[id] for id in ids],
+        names,
         np.array([position[row.left_id] for row in rows]),
         np.array([position[row.right_id] for row in rows]),
         np.array([row.outcome for row in rows]),

@@ -11,6 +11,7 @@ import numpy as np
 from arena.domain import VoteFilter
 from arena.rating import bradley_terry, pooling
 from arena.rating.comparisons import Comparisons, aggregate
+from arena.rating.weights import Weights, inverse_probability
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
@@ -38,6 +39,28 @@ def as_comparisons(counts: Counts) -> Comparisons:
         counts.count,
         cluster=counts.cluster,
     )
+
+
+def weighted(arena: Arena, votes: VoteFilter | None = None) -> tuple[Comparisons, Weights]:
+    """The votes on battles drawn here, weighted as if every pair and prompt had been drawn equally often."""
+    rows = arena.store.sampled(votes or VoteFilter())
+    names, position = named_positions(arena)
+    found = inverse_probability(np.array([row.probability for row in rows]))
+    compared = aggregate(
+        names,
+        np.array([position[row.left_id] for row in rows], np.int32),
+        np.array([position[row.right_id] for row in rows], np.int32),
+        np.array([row.outcome for row in rows], np.int8),
+        weight=found.weight,
+        cluster=np.array([row.voter_key for row in rows], np.int64),
+    )
+    return compared, found
+
+
+def named_positions(arena: Arena) -> tuple[list[str], dict[int, int]]:
+    """All contestants' names in order, and the position of each id among them."""
+    contestants = sorted(arena.store.contestants(), key=lambda contestant: contestant.name)
+    return [c.name for c in contestants], {c.id or 0: k for k, c in enumerate(contestants)}
 
 
 def slices(arena: Arena) -> dict[str, Comparisons]:

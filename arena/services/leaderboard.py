@@ -14,6 +14,7 @@ from arena.rating import bradley_terry, elo, pooling
 from arena.rating.board import Board, BoardRow
 from arena.rating.comparisons import Comparisons
 from arena.rating.uncertainty import Status
+from arena.services import counting
 from arena.services.battles import BOARD, elo_parameters, elo_rate
 from arena.services.counting import comparisons, slices
 
@@ -89,14 +90,17 @@ class Leaderboard:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-def leaderboard(arena: Arena, votes: VoteFilter | None = None, rounds: int = 0) -> Leaderboard:
+def leaderboard(
+    arena: Arena, votes: VoteFilter | None = None, rounds: int = 0, *, weighted: bool = False
+) -> Leaderboard:
     """The board of the votes that the filter lets through, as of now, with every contestant in it.
 
-    `rounds` > 0 adds the intervals of so many bootstrap rounds to `details`.
+    `rounds` > 0 adds the intervals of so many bootstrap rounds to `details`. `weighted`: votes on battles drawn here,
+    weighted as if every pair and prompt had been drawn equally often (see `rating.weights`).
     """
     votes = votes or VoteFilter()
     live, last_vote_id = arena.store.ratings(BOARD, elo_parameters(arena), elo_rate(arena))
-    rated, meetings, warnings = _remembered(arena, votes, rounds)
+    rated, meetings, warnings = _remembered(arena, votes, rounds, weighted)
     of = {row.model: row for row in rated.board}
     seconds = arena.store.mean_seconds()
     whole = votes == VoteFilter()
@@ -135,16 +139,20 @@ def _best_first(row: LeaderboardRow) -> tuple[float, float, str]:
 
 
 Rated = tuple[Board, tuple[Meeting, ...], tuple[str, ...]]
-_memory: dict[tuple[str, VoteFilter, int, tuple[int, int, int]], Rated] = {}
+_memory: dict[tuple[str, VoteFilter, int, bool, tuple[int, int, int]], Rated] = {}
 
 
-def _remembered(arena: Arena, votes: VoteFilter, rounds: int) -> Rated:
-    key = (str(arena.store.engine.url), votes, rounds, arena.store.newest())
+def _remembered(arena: Arena, votes: VoteFilter, rounds: int, weighted: bool) -> Rated:
+    key = (str(arena.store.engine.url), votes, rounds, weighted, arena.store.newest())
     if key not in _memory:
         while len(_memory) >= REMEMBERED:
             _memory.pop(next(iter(_memory)))
-        _memory[key] = _rate(comparisons(arena, votes), rounds)
+        _memory[key] = _rate(_weighted(arena, votes) if weighted else comparisons(arena, votes), rounds)
     return _memory[key]
+
+
+def _weighted(arena: Arena, votes: VoteFilter) -> Comparisons:
+    return counting.weighted(arena, votes)[0]
 
 
 def _pooled(arena: Arena, votes: VoteFilter) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""`python -m arena.teddy.train MODEL --out FOLDER`: makes the teddies' weights again, on a CPU, in about three hours of one core.
+"""`python -m arena.teddy.train MODEL --out FOLDER`: makes the teddies' weights again, in three hours of a CPU's core.
 
 Every model is seeded and resumable; `export` writes what the checkpoints hold, at any time, in the hub's format.
 """

@@ -8,8 +8,10 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from arena.bootstrap import Arena
 from arena.domain import VoteFilter
 from arena.services.audit import Audit, Influence, audit
+from arena.services.fused import Together, together
 from arena.services.leaderboard import Leaderboard, LeaderboardRow, leaderboard
 from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
 
@@ -63,6 +65,7 @@ def page() -> None:
         draw(board)
         if board.votes and st.toggle("What else moves the votes?", help="The side, the look of the images, the voters"):
             draw_audit(audit(arena, board.votes_filter))
+        draw_judges(arena)
 
 
 def chosen_category(categories: list[str]) -> str | None:
@@ -256,6 +259,37 @@ def draw_audit(found: Audit) -> None:
 def effect(influence: Influence, of: str) -> str:
     beyond = "" if influence.low <= 0 <= influence.high else ", beyond chance"
     return f"{of}: {influence.points:+.0f} ({influence.low:+.0f} to {influence.high:+.0f}){beyond}".replace("-", "−")
+
+
+def draw_judges(arena: Arena) -> None:
+    """Judges beside people, where a judge has voted: never mixed into the board above."""
+    judges = arena.store.judges()
+    if not judges:
+        return
+    st.subheader("People and judges", anchor=False)
+    judge = judges[0] if len(judges) == 1 else st.selectbox("Judge", judges, width=320)
+    found = together(arena, judge)
+    st.dataframe(beside(found), hide_index=True, placeholder="–", width="stretch")
+    if found.lam is not None and found.width_ratio is not None:
+        st.caption(
+            f"{plain(judge)} is used to {found.lam:.0%}: its verdicts on pairs that nobody voted on narrow the "
+            f"intervals to {found.width_ratio:.0%} of people's own, and what it gets wrong on pairs that people voted "
+            "on is taken off again. **Judge alone** is no verdict of people: it may be biased, and its intervals do "
+            "not say so."
+        )
+    for note in found.notes:
+        st.caption(plain(note))
+
+
+def beside(found: Together) -> pd.DataFrame:
+    """One row per model: its rating by people, by people and judge together, and by the judge alone."""
+    boards = {"People": found.human, "People and judge": found.fused, "Judge alone (unchecked)": found.judge}
+    said: dict[str, dict[str, str]] = {}
+    for name, board in boards.items():
+        for row in board.board if board else ():
+            if row.rating is not None and row.high is not None:
+                said.setdefault(row.model, {})[name] = f"{row.rating:.0f} ± {row.high - row.rating:.0f}"
+    return pd.DataFrame([{"Model": model, **cells} for model, cells in said.items()], columns=["Model", *boards])
 
 
 def draw_meetings(board: Leaderboard) -> None:

@@ -156,7 +156,7 @@ def test_bootstrap_intervals_stand_beside_the_board() -> None:
     [
         ([], "There are no votes to rate; add some."),
         ([("a", "b", "left")] * 5, "No two models can be rated"),
-        ([("a", "b", "both_bad")] * 5, "No two models can be rated"),
+        ([("a", "b", "both_bad")] * 5, "nothing compares them"),
     ],
 )
 def test_what_cannot_be_rated_is_one_sentence(rows: list[Game], said: str) -> None:

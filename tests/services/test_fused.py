@@ -1,0 +1,75 @@
+"""A judge beside people: it narrows their intervals, moves their board by no bias of its own, and is marked."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from arena.bootstrap import Arena
+from arena.domain import VoterKind
+from arena.services import battles, counting, fused
+from arena.services.leaderboard import leaderboard
+from arena.ui import leaderboard as page
+from tests.conftest import fill_with_swatches
+
+JUDGE = "judge:x@1"
+
+
+def vote_on_all(arena: Arena, voter: str, seed: int, share: float = 1.0) -> None:
+    """The earlier contestant wins in three of four battles."""
+    rng = random.Random(seed)
+    while opened := battles.open_battles(arena, voter, n=20, rng=rng):
+        for battle in opened:
+            if rng.random() > share:
+                battles.skip(arena, voter, battle.token)
+                continue
+            stored = arena.store.battle(battle.token)
+            earlier = stored.left.contestant_id < stored.right.contestant_id
+            battles.vote(arena, voter, battle.token, "left" if earlier == (rng.random() < 0.75) else "right")
+
+
+@pytest.fixture
+def judged(arena: Arena) -> Arena:
+    fill_with_swatches(arena, contestants=3, prompts=24)
+    for n in range(3):
+        vote_on_all(arena, f"person:{n}", seed=n, share=0.25)
+    arena.store.add_voter(JUDGE, VoterKind.JUDGE)
+    vote_on_all(arena, JUDGE, seed=9)
+    return arena
+
+
+def test_a_judge_stands_beside_people_and_not_among_them(judged: Arena) -> None:
+    assert judged.store.judges() == [JUDGE]
+    found = fused.together(judged, JUDGE)
+    assert found.human is not None and found.fused is not None and found.judge is not None
+    assert found.human.n_votes == leaderboard(judged).votes == found.fused.n_votes
+    assert found.judge.n_votes == 3 * 24 and found.lam is not None and 0 <= found.lam <= 1
+    assert found.width_ratio is not None and found.width_ratio <= 1
+    shown = page.beside(found)
+    assert list(shown.columns)[-1] == "Judge alone (unchecked)" and len(shown) == 3 and "±" in shown.iloc[0, 1]
+
+
+def test_verdicts_are_paired_by_their_images_whatever_the_side(judged: Arena) -> None:
+    people = judged.store.voted_images(counting.VoteFilter())
+    verdicts = judged.store.voted_images(counting.VoteFilter(board=JUDGE))
+    both, rest = fused.paired(judged, people, verdicts)
+    assert len(both.left) == len(people) and rest.votes == 72 - len({frozenset(r[4:]) for r in people})
+    by_images = {r[4:]: r for r in verdicts}
+    for row, verdict in zip(people, both.judge.tolist(), strict=True):
+        straight = by_images.get(row[4:])
+        assert verdict == (straight.outcome if straight else 1 - by_images[row[5], row[4]].outcome)
+
+
+def test_without_any_judge_the_board_of_people_stands(seeded: Arena) -> None:
+    assert seeded.store.judges() == []
+    found = fused.together(seeded, "judge:nobody@1")
+    assert (found.human, found.fused, found.judge) == (None, None, None) and len(found.notes) == 3
+
+
+def test_weights_count_every_pair_and_prompt_alike(judged: Arena) -> None:
+    compared, weights = counting.weighted(judged)
+    assert compared.votes == leaderboard(judged).votes and weights.weight.mean() == pytest.approx(1)
+    assert weights.effective <= compared.votes
+    plain, weighted = leaderboard(judged), leaderboard(judged, weighted=True)
+    assert plain.votes == weighted.votes and [r.rating for r in plain.rows] != [r.rating for r in weighted.rows]
