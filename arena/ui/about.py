@@ -18,7 +18,9 @@ server until you have voted. Press **←** or **→** for the better picture, **
 ### Rating
 The leaderboard orders models by the Bradley–Terry model: model $i$ beats model $j$ with the probability
 
-$$P(i \text{ beats } j) = \frac{1}{1 + 10^{(R_j - R_i)/400}}$$
+$$
+P(i \text{ beats } j) = \frac{1}{1 + 10^{(R_j - R_i)/400}}
+$$
 
 and the ratings $R$ are those that make all votes together likeliest, shifted so that their mean is 1000. Every vote
 weighs the same whenever it was cast, and nothing is smoothed: a model that never lost, or that no chain of votes
@@ -41,12 +43,16 @@ connects with the others, gets no rating and a sentence that says why. A tie is 
 Beside it stands a live rating that moves with every vote, as in chess. A model's rating $R$ starts at 1000. Against an
 opponent rated $R_o$ it is expected to score
 
-$$E = \frac{1}{1 + 10^{(R_o - R)/400}}$$
+$$
+E = \frac{1}{1 + 10^{(R_o - R)/400}}
+$$
 
 A difference of 400 points thus means odds of ten to one. After your vote it scored $S$: 1 for a win, 0 for a loss, ½
 for a tie and for “both bad”. Its rating then moves by
 
-$$R' = R + K\,(S - E), \qquad K = 32 \text{ unless the operator chose another}$$
+$$
+R' = R + K\,(S - E), \qquad K = 32 \text{ unless the operator chose another}
+$$
 
 and its opponent's by the same amount the other way. **Beating a stronger model earns more**: at equal ratings $E=0.5$
 and a win earns 16 points; against a model 200 points stronger $E=0.24$ and a win earns 24.3; against one 200 points
@@ -66,8 +72,9 @@ The Fréchet Inception distance compares a set of generated pictures with a set 
 2,048 numbers, taken from a network trained to recognise objects; each set is summed up by their mean $\mu$ and
 covariance $\Sigma$, and
 
-$$\mathrm{FID} = \lVert \mu_1 - \mu_2 \rVert^2
-+ \operatorname{tr}\!\left(\Sigma_1 + \Sigma_2 - 2\,(\Sigma_1 \Sigma_2)^{1/2}\right)$$
+$$
+\mathrm{FID} = \lVert \mu_1 - \mu_2 \rVert^2 + \mathrm{tr}\left(\Sigma_1 + \Sigma_2 - 2\,(\Sigma_1 \Sigma_2)^{1/2}\right)
+$$
 
 Smaller is closer. FID looks at sets, not at single pictures, and never reads the prompt: a model may draw lovely
 pictures of the wrong thing and score well. It also falls with the number of pictures. So a value is stored with its

@@ -159,7 +159,7 @@ def chart(rated: list[LeaderboardRow]) -> alt.LayerChart | alt.FacetChart:
     y = alt.Y(
         "name:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False, labelPadding=12)
     )
-    title = "Rating with its 95% interval (the mean of all models is 1000)"
+    title = "Rating and 95% interval; mean 1000"
     x = alt.X("low:Q", title=title, scale=alt.Scale(zero=False, nice=True, padding=12), axis=alt.Axis(tickCount=6))
     tooltip = [
         alt.Tooltip("name:N", title="Model"),
@@ -210,7 +210,7 @@ def neighbour(row: LeaderboardRow, below: str) -> list[str]:
     said = []
     if row.votes_to_flip is not None:
         votes = "a single vote" if row.votes_to_flip == 1 else f"{row.votes_to_flip} votes"
-        said.append(f"Without {votes} of those that speak for it, **{below}** would be level with it or above.")
+        said.append(f"Had {votes} that speak for it not been cast, **{below}** would be level with it or above.")
     if row.votes_needed == 0:
         said.append(f"Its lead over **{below}** is beyond chance.")
     elif row.votes_needed is not None:

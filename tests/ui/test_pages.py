@@ -15,6 +15,7 @@ from arena.domain import Outcome, Protocol, Run, RunKind, RunState, Score
 from arena.errors import UsageError
 from arena.services import battles, benchmarks
 from arena.services.leaderboard import LeaderboardRow, leaderboard
+from arena.ui import about as about_page
 from arena.ui import benchmarks as benchmarks_page
 from arena.ui import leaderboard as leaderboard_page
 from arena.ui import main_path
@@ -223,3 +224,11 @@ def test_progress_in_words() -> None:
     assert benchmarks_page.progress_text(run, now) == "Run 4 · Swatch A · features 3 of 6 · 1 min 15 s"
     assert benchmarks_page.share_done(run) == 0.5
     assert benchmarks_page.share_done(Run(RunKind.BENCHMARK, "x", RunState.RUNNING, start, start)) == 0.0
+
+
+def test_every_displayed_formula_is_one_that_the_browser_can_set() -> None:
+    """A formula of several lines needs its signs on lines of their own; otherwise the rest of the page turns red."""
+    formulas = about_page.TEXT.split("$$")[1::2]
+    assert len(formulas) == 4
+    for formula in formulas:
+        assert "\n" not in formula or (formula.startswith("\n") and formula.endswith("\n") and formula.count("\n") == 2)
