@@ -73,7 +73,7 @@ The Fréchet Inception distance compares a set of generated pictures with a set 
 covariance $\Sigma$, and
 
 $$
-\mathrm{FID} = \lVert \mu_1 - \mu_2 \rVert^2 + \mathrm{tr}\left(\Sigma_1 + \Sigma_2 - 2\,(\Sigma_1 \Sigma_2)^{1/2}\right)
+\mathrm{FID} = \lVert \mu_1 - \mu_2 \rVert^2 + \mathrm{tr}\left(\Sigma_1 + \Sigma_2 - 2(\Sigma_1\Sigma_2)^{1/2}\right)
 $$
 
 Smaller is closer. FID looks at sets, not at single pictures, and never reads the prompt: a model may draw lovely
