@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, Engine, Select, cast, delete, exists, func, select, update
+from sqlalchemy import BigInteger, Engine, Select, String, cast, delete, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
@@ -525,16 +525,20 @@ class Store:
         ]
 
     def counts(self, votes: VoteFilter, cluster: str | None = "voter") -> Counts:
-        """The votes the filter lets through, added up by contestants and outcome, and by "voter" or "prompt"."""
-        keys = {"voter": BallotRow.voter_key, "prompt": BallotRow.prompt_key}
-        by = [keys[cluster]] if cluster else []
-        # One number for pair and outcome: a third of the time is spent on handing over numbers.
+        """The votes the filter lets through, by contestants and outcome, and by "voter" or "prompt".
+
+        Without `cluster` equal votes are added up; with it, a row is a voter's or prompt's votes as they were written.
+        """
         cell = (BallotRow.left_id * _BASE + BallotRow.right_id) * len(ballots.OUTCOMES) + BallotRow.outcome
-        groups = [*by, BallotRow.left_id, BallotRow.right_id, BallotRow.outcome]
-        query = _filtered(select(*by, cell, cast(func.sum(BallotRow.count), BigInteger)), votes).group_by(*groups)
         with self._reading() as session:
             names = dict(session.execute(select(ContestantRow.id, ContestantRow.name)).all())
-            found = _integers(session, query, len(by) + 2)
+            if cluster:
+                key = {"voter": BallotRow.voter_key, "prompt": BallotRow.prompt_key}[cluster]
+                found = _by_key(session, key, cell, votes)
+            else:
+                groups = (BallotRow.left_id, BallotRow.right_id, BallotRow.outcome)
+                total = cast(func.sum(BallotRow.count), BigInteger)
+                found = _integers(session, _filtered(select(cell, total), votes).group_by(*groups), 2)
         cells = found[:, -2]
         return Counts(
             names=names,
@@ -542,7 +546,7 @@ class Store:
             right_id=cells // len(ballots.OUTCOMES) % _BASE,
             outcome=cells % len(ballots.OUTCOMES),
             count=found[:, -1],
-            cluster=found[:, 0] if by else None,
+            cluster=found[:, 0] if cluster else None,
         )
 
     def sampled(self, votes: VoteFilter) -> list[SampledVote]:
@@ -804,6 +808,21 @@ def _filtered(query: Select[Any], votes: VoteFilter) -> Select[Any]:
     if votes.up_to is not None:
         query = query.where(BallotRow.id <= votes.up_to)
     return query
+
+
+def _by_key(session: Session, key: Any, cell: Any, votes: VoteFilter) -> NDArray[np.int64]:
+    """Key, cell and count of each ballot, int64 (n, 3): one text for each key, which numpy reads.
+
+    Handing a million rows of three numbers to Python takes twice as long as all the rest of a board.
+    """
+    pair = cast(cell, String).concat(" ").concat(cast(BallotRow.count, String))
+    query = _filtered(select(key, func.count(), func.aggregate_strings(pair, " ")), votes).group_by(key)
+    rows = [*session.connection().execute(query).cursor]
+    if not rows:
+        return np.zeros((0, 3), np.int64)
+    keys, lengths, texts = zip(*rows, strict=True)
+    pairs = np.fromstring(" ".join(texts), np.int64, sep=" ").reshape(-1, 2)
+    return np.column_stack([np.repeat(np.array(keys, np.int64), lengths), pairs])
 
 
 def _integers(session: Session, query: Select[Any], width: int) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arena.domain import VoteFilter
-from arena.rating import bradley_terry, pooling
+from arena.rating import bradley_terry
 from arena.rating.comparisons import Comparisons, aggregate
 from arena.rating.weights import Weights, inverse_probability
 
@@ -65,6 +65,8 @@ def named_positions(arena: Arena) -> tuple[list[str], dict[int, int]]:
 
 def slices(arena: Arena) -> dict[str, Comparisons]:
     """People's votes by category, clustered by voter, over the same contestants and with the same voters' numbers."""
+    from arena.rating import pooling
+
     categories = arena.store.categories()
     parts = [arena.store.counts(VoteFilter(category=category)) for category in categories]
     found = [(category, part) for category, part in zip(categories, parts, strict=True) if len(part.count)]

@@ -10,7 +10,7 @@ import numpy as np
 from arena.domain import VoteFilter
 from arena.errors import DataError
 from arena.rating import board as boards
-from arena.rating import bradley_terry, elo, pooling
+from arena.rating import bradley_terry, elo
 from arena.rating.board import Board, BoardRow
 from arena.rating.comparisons import Comparisons
 from arena.rating.uncertainty import Status
@@ -20,6 +20,7 @@ from arena.services.counting import comparisons, slices
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
+    from arena.rating import pooling
 
 REMEMBERED = 64
 """Boards that a process keeps; one is made anew only when a vote was cast or excluded since."""
@@ -157,6 +158,9 @@ def _weighted(arena: Arena, votes: VoteFilter) -> Comparisons:
 
 def _pooled(arena: Arena, votes: VoteFilter) -> dict[str, dict[str, float]]:
     """What a category's board becomes when it leans on the others; empty where all votes together rate nobody."""
+    # Imported here: scipy.optimize takes longer to load than a board takes to make.
+    from arena.rating import pooling
+
     key = (str(arena.store.engine.url), arena.store.newest())
     if key not in _pools:
         _pools.clear()
