@@ -83,16 +83,16 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Votes that count, added up in SQL: contestants' names by id, and int64 arrays (n,).
+    """Votes that count, from SQL: contestants' names by id, and arrays of integers (n,).
 
     `left_id`, `right_id`: contestant ids. `outcome`: position in `Outcome`. `cluster`: a number for the voter or the
     prompt; None where votes were not kept apart.
     """
 
     names: Mapping[int, str]
-    left_id: NDArray[np.int64]
-    right_id: NDArray[np.int64]
-    outcome: NDArray[np.int64]
+    left_id: NDArray[np.int32]
+    right_id: NDArray[np.int32]
+    outcome: NDArray[np.int8]
     count: NDArray[np.int64]
     cluster: NDArray[np.int64] | None
 
@@ -534,19 +534,20 @@ class Store:
             names = dict(session.execute(select(ContestantRow.id, ContestantRow.name)).all())
             if cluster:
                 key = {"voter": BallotRow.voter_key, "prompt": BallotRow.prompt_key}[cluster]
-                found = _by_key(session, key, cell, votes)
+                keys, cells, counts = _by_key(session, key, cell, votes)
             else:
                 groups = (BallotRow.left_id, BallotRow.right_id, BallotRow.outcome)
                 total = cast(func.sum(BallotRow.count), BigInteger)
                 found = _integers(session, _filtered(select(cell, total), votes).group_by(*groups), 2)
-        cells = found[:, -2]
+                keys, (cells, counts) = None, found.T
+        pair = cells // len(ballots.OUTCOMES)
         return Counts(
             names=names,
-            left_id=cells // (_BASE * len(ballots.OUTCOMES)),
-            right_id=cells // len(ballots.OUTCOMES) % _BASE,
-            outcome=cells % len(ballots.OUTCOMES),
-            count=found[:, -1],
-            cluster=found[:, 0] if cluster else None,
+            left_id=(pair // _BASE).astype(np.int32),
+            right_id=(pair % _BASE).astype(np.int32),
+            outcome=(cells % len(ballots.OUTCOMES)).astype(np.int8),
+            count=counts,
+            cluster=keys,
         )
 
     def sampled(self, votes: VoteFilter) -> list[SampledVote]:
@@ -777,6 +778,7 @@ class Store:
 
 
 _PART = 10_000
+_KEYS = 1000
 _BASE = 1 << 24
 """More contestants than an arena will ever have."""
 
@@ -810,19 +812,24 @@ def _filtered(query: Select[Any], votes: VoteFilter) -> Select[Any]:
     return query
 
 
-def _by_key(session: Session, key: Any, cell: Any, votes: VoteFilter) -> NDArray[np.int64]:
-    """Key, cell and count of each ballot, int64 (n, 3): one text for each key, which numpy reads.
+def _by_key(
+    session: Session, key: Any, cell: Any, votes: VoteFilter
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Key, cell and count of each ballot, int64 (n,) each: one text for each key, which numpy reads.
 
     Handing a million rows of three numbers to Python takes twice as long as all the rest of a board.
     """
     pair = cast(cell, String).concat(" ").concat(cast(BallotRow.count, String))
     query = _filtered(select(key, func.count(), func.aggregate_strings(pair, " ")), votes).group_by(key)
-    rows = [*session.connection().execute(query).cursor]
-    if not rows:
-        return np.zeros((0, 3), np.int64)
-    keys, lengths, texts = zip(*rows, strict=True)
-    pairs = np.fromstring(" ".join(texts), np.int64, sep=" ").reshape(-1, 2)
-    return np.column_stack([np.repeat(np.array(keys, np.int64), lengths), pairs])
+    cursor = session.connection().execute(query).cursor
+    keys, cells, counts = ([np.zeros(0, np.int64)] for _ in range(3))
+    while rows := cursor.fetchmany(_KEYS):
+        found, lengths, texts = zip(*rows, strict=True)
+        pairs = np.fromstring(" ".join(texts), np.int64, sep=" ").reshape(-1, 2)
+        keys.append(np.repeat(np.array(found, np.int64), lengths))
+        cells.append(pairs[:, 0].copy())
+        counts.append(pairs[:, 1].copy())
+    return np.concatenate(keys), np.concatenate(cells), np.concatenate(counts)
 
 
 def _integers(session: Session, query: Select[Any], width: int) -> NDArray[np.int64]:

@@ -89,6 +89,8 @@ class Comparisons:
 
     def among(self, members: Sequence[int]) -> Comparisons:
         """The votes between `members` (positions), which become the contestants, in the order given."""
+        if tuple(members) == tuple(range(self.size)):
+            return self
         position = np.full(self.size, -1, np.int32)
         position[list(members)] = np.arange(len(members), dtype=np.int32)
         kept = self.where((position[self.left] >= 0) & (position[self.right] >= 0))
@@ -198,8 +200,8 @@ def _add_up(
     if clustered and len(found):
         cluster = _numbered_by_content(cluster, cell, counts, weights)
         order = np.argsort(cluster, kind="stable")
-        cluster, cell = cluster[order], cell[order]
-        counts, weights, squares = counts[order], weights[order], squares[order]
+        cluster, cell, counts = cluster[order], cell[order], counts[order]
+        weights, squares = (counts, counts) if plain else (weights[order], squares[order])
     return Comparisons(
         contestants=contestants,
         left=(cell // len(Code) // size).astype(np.int32),

@@ -303,13 +303,21 @@ def _drawn_groups(comparisons: Comparisons, rounds: int, ties: Ties, rng: np.ran
     group = rng.permutation(comparisons.clusters)[comparisons.cluster] % groups
     score = bt.left_score(comparisons.outcome, ties)
     used = ~np.isnan(score)
-    size, row = comparisons.size, group[used].astype(np.int64) * comparisons.size**2
-    left, right = comparisons.left[used], comparisons.right[used]
-    score, weight = score[used], comparisons.weight[used]
-    cells = groups * size * size
-    by_group = np.bincount(row + left * size + right, weight * score, cells)
-    by_group += np.bincount(row + right * size + left, weight * (1 - score), cells)
-    by_group = by_group.reshape(groups, size * size).astype(np.float32)
+    size = comparisons.size
+    by_group = np.empty((groups, size * size), np.float32)
+    # Some groups at a time, which bounds the memory.
+    for first in range(0, groups, part):
+        rows = np.flatnonzero(used & (group >= first) & (group < first + part))
+        left, right, own, weight = (
+            comparisons.left[rows],
+            comparisons.right[rows],
+            score[rows],
+            comparisons.weight[rows],
+        )
+        base, cells = (group[rows] - first).astype(np.int64) * size**2, min(part, groups - first) * size**2
+        wins = np.bincount(base + left * size + right, weight * own, cells)
+        wins += np.bincount(base + right * size + left, weight * (1 - own), cells)
+        by_group[first : first + part] = wins.reshape(-1, size * size)
     for start in range(0, rounds, part):
         n = min(part, rounds - start)
         times = rng.multinomial(groups, np.full(groups, 1 / groups), n).astype(np.float32)
