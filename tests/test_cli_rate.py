@@ -147,7 +147,7 @@ def test_files_that_cannot_be_rated_are_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "votes.csv"
     for rows, said in (
         ("a,b,model_a\n", "No two models can be rated"),
-        ("a,b,tie (bothbad)\n", "No two models can be rated"),
+        ("a,b,tie (bothbad)\n", "nothing compares them"),
         ("a,b,win\n", "Row 2 of 'votes.csv' (the header is row 1) has the winner 'win'"),
     ):
         path.write_text("model_a,model_b,winner\n" + rows)

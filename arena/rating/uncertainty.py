@@ -28,6 +28,7 @@ HEAVY = 0.01
 (M - 1) / HEAVY clusters have more, since leverages add up to M - 1."""
 PART = 256
 """Clusters left out at a time, which bounds the memory."""
+BATCH_CELLS = 250_000
 GROUPS = 1000
 """At most so many groups of clusters are resampled; whole groups stay independent of each other."""
 
@@ -276,11 +277,13 @@ def bootstrap(
     are as independent of each other. Without, votes are drawn (multinomial weights of the rows).
     """
     rng = np.random.default_rng(seed)
-    parts = (_drawn_groups if comparisons.cluster is not None else _drawn_rows)(comparisons, rounds, ties, rng)
+    # Boards fitted at a time: as many as stay in a processor's cache.
+    part = int(np.clip(BATCH_CELLS // comparisons.size**2, 10, 100))
+    parts = (_drawn_groups if comparisons.cluster is not None else _drawn_rows)(comparisons, rounds, ties, rng, part)
     return np.concatenate([bt.fit(wins, theta) for wins in parts])
 
 
-def _drawn_rows(comparisons: Comparisons, rounds: int, ties: Ties, rng: np.random.Generator, part: int = 100):
+def _drawn_rows(comparisons: Comparisons, rounds: int, ties: Ties, rng: np.random.Generator, part: int):
     score = bt.left_score(comparisons.outcome, ties)
     rows = np.flatnonzero(~np.isnan(score))
     size, mean_weight = comparisons.size, comparisons.weight[rows] / comparisons.count[rows]
@@ -297,7 +300,7 @@ def _drawn_rows(comparisons: Comparisons, rounds: int, ties: Ties, rng: np.rando
         yield wins.reshape(n, size, size)
 
 
-def _drawn_groups(comparisons: Comparisons, rounds: int, ties: Ties, rng: np.random.Generator, part: int = 100):
+def _drawn_groups(comparisons: Comparisons, rounds: int, ties: Ties, rng: np.random.Generator, part: int):
     groups = min(GROUPS, comparisons.clusters)
     # Clusters are shared out at random, not by number: numbers may follow time or kind.
     group = rng.permutation(comparisons.clusters)[comparisons.cluster] % groups
