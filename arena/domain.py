@@ -17,6 +17,8 @@ from types import MappingProxyType
 from typing import Any
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+PEOPLE = "people"
+"""The board of people's votes."""
 VOTES_BACKEND = "votes"
 """The backend of a contestant that is known from imported votes alone: it makes no images."""
 
@@ -199,10 +201,10 @@ class Vote:
 class VoteFilter:
     """Which votes a board counts: of one board, one category (None: all), cast in [since, until), up to a ballot.
 
-    Boards: "people", or a judge's voter id for its own.
+    Boards: `PEOPLE`, or a judge's voter id for its own.
     """
 
-    board: str = "people"
+    board: str = PEOPLE
     category: str | None = None
     since: datetime | None = None
     until: datetime | None = None

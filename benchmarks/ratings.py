@@ -12,8 +12,8 @@ of the others counts (compiled, warm). How far its ratings are from ours is prin
 
 The peers are no dependencies of the arena. To have them compared:
 
-    python -m venv /tmp/peers && /tmp/peers/bin/pip install arena-rank==0.1.1 evalica numpy scipy
-    python benchmarks/ratings.py --peers /tmp/peers/bin/python
+    python -m venv peers && peers/bin/pip install arena-rank==0.1.1 evalica numpy scipy
+    python benchmarks/ratings.py --peers peers/bin/python
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SCALE = 400 / np.log(10)
 SIZES = [(1_000_000, 50, 20_000), (2_000_000, 100, 20_000)]
 QUICK = [(50_000, 20, 1_000)]
 TIES = 0.2
-INSTALL = "python -m venv /tmp/peers && /tmp/peers/bin/pip install arena-rank==0.1.1 evalica numpy scipy"
+INSTALL = "python -m venv peers && peers/bin/pip install arena-rank==0.1.1 evalica numpy scipy"
 
 Votes = dict[str, np.ndarray]
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from arena.domain import Outcome
+from arena.domain import PEOPLE, Outcome
 
-PEOPLE = "people"
 OUTCOMES = tuple(Outcome)
 """An outcome's position here is its number in a ballot."""
 UNKNOWN_KEY = -1

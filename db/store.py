@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from arena.domain import (
+    PEOPLE,
     Battle,
     Contestant,
     Generation,
@@ -69,16 +70,6 @@ class CastVote:
     before: Ratings
     after: Ratings
     voter_votes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How often an ordered pair of contestants had an outcome."""
-
-    left_id: int
-    right_id: int
-    outcome: Outcome
-    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,7 +413,7 @@ class Store:
         """A person's vote goes to the people's board, a judge's to the judge's own."""
         kind = session.scalars(select(VoterRow.kind).where(VoterRow.id == vote.voter_id)).one()
         row = BallotRow(
-            board=ballots.PEOPLE if kind is VoterKind.PERSON else vote.voter_id,
+            board=PEOPLE if kind is VoterKind.PERSON else vote.voter_id,
             vote_id=vote.id,
             left_id=battle.left.contestant_id,
             right_id=battle.right.contestant_id,
@@ -506,22 +497,13 @@ class Store:
     def _voted_pairs(session: Session, after: int) -> list[VotedPair]:
         query = (
             select(BallotRow.id, BallotRow.left_id, BallotRow.right_id, BallotRow.outcome, BallotRow.count)
-            .where(BallotRow.board == ballots.PEOPLE, BallotRow.id > after)
+            .where(BallotRow.board == PEOPLE, BallotRow.id > after)
             .order_by(BallotRow.id)
         )
         return [
             pair
             for id, left, right, outcome, count in session.execute(query)
             for pair in [VotedPair(id, left, right, ballots.OUTCOMES[outcome])] * count
-        ]
-
-    def tallies(self) -> list[Tally]:
-        """Counted votes of people, aggregated: one row per ordered pair and outcome."""
-        found = self.counts(VoteFilter(), cluster=None)
-        columns = (found.left_id, found.right_id, found.outcome, found.count)
-        return [
-            Tally(left, right, ballots.OUTCOMES[outcome], count)
-            for left, right, outcome, count in zip(*(column.tolist() for column in columns), strict=True)
         ]
 
     def counts(self, votes: VoteFilter, cluster: str | None = "voter") -> Counts:
@@ -562,7 +544,7 @@ class Store:
     def judges(self) -> list[str]:
         """The boards of judges: the voter ids of those that have votes."""
         with self._reading() as session:
-            boards = session.scalars(select(BallotRow.board).distinct().where(BallotRow.board != ballots.PEOPLE))
+            boards = session.scalars(select(BallotRow.board).distinct().where(BallotRow.board != PEOPLE))
             return sorted(boards)
 
     def voted_images(self, votes: VoteFilter) -> list[VotedImages]:

@@ -6,7 +6,7 @@ No prior and no penalty: what the votes cannot say is refused, not smoothed over
 
 Strengths theta are natural logarithms of odds with mean 0; `points` puts them on Elo's scale with mean 1000.
 A tie is half a win for both sides, or is dropped. A both-bad vote prefers nobody, so it has no part in the order of
-the contestants and is an outcome of its own, with a rate for each contestant (see `outcomes`).
+the contestants and is an outcome of its own, with a rate for each contestant (see `both_bad_rates`).
 """
 
 from __future__ import annotations

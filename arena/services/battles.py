@@ -11,7 +11,7 @@ from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
 from arena import matchmaking
-from arena.domain import Battle, Outcome, Side, VotedPair
+from arena.domain import PEOPLE, Battle, Outcome, Side, VotedPair
 from arena.errors import UnknownBattle, UsageError
 from arena.rating import elo
 from arena.services import counting
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from arena.bootstrap import Arena
     from db.store import CastVote
 
-BOARD = "people"
+BOARD = PEOPLE
 SYSTEM = "elo@1"
 
 

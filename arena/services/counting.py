@@ -28,11 +28,9 @@ def comparisons(arena: Arena, votes: VoteFilter | None = None, cluster: str | No
 
 def as_comparisons(counts: Counts) -> Comparisons:
     """The store's counts over all contestants, which are put in the order of their names."""
-    ids = _by_name(counts)
-    position = np.zeros(max(ids, default=0) + 1, np.int32)
-    position[ids] = np.arange(len(ids), dtype=np.int32)
+    names, position = _positions(counts)
     return aggregate(
-        [counts.names[id] for id in ids],
+        names,
         position[counts.left_id],
         position[counts.right_id],
         counts.outcome,
@@ -72,15 +70,13 @@ def slices(arena: Arena) -> dict[str, Comparisons]:
     found = [(category, part) for category, part in zip(categories, parts, strict=True) if len(part.count)]
     if not found:
         return {}
-    ids = _by_name(found[0][1])
-    position = np.zeros(max(ids) + 1, np.int32)
-    position[ids] = np.arange(len(ids), dtype=np.int32)
+    names, position = _positions(found[0][1])
 
     def column(name: str) -> np.ndarray:
         return np.concatenate([getattr(part, name) for _, part in found])
 
     return pooling.by_category(
-        [found[0][1].names[id] for id in ids],
+        names,
         position[column("left_id")],
         position[column("right_id")],
         column("outcome"),
@@ -88,6 +84,14 @@ def slices(arena: Arena) -> dict[str, Comparisons]:
         count=column("count").astype(np.float64),
         cluster=column("cluster"),
     )
+
+
+def _positions(counts: Counts) -> tuple[list[str], np.ndarray]:
+    """All contestants' names in order, and as an array the position of each id among them."""
+    ids = _by_name(counts)
+    position = np.zeros(max(ids, default=0) + 1, np.int32)
+    position[ids] = np.arange(len(ids), dtype=np.int32)
+    return [counts.names[id] for id in ids], position
 
 
 def _by_name(counts: Counts) -> list[int]:

@@ -148,12 +148,8 @@ def _remembered(arena: Arena, votes: VoteFilter, rounds: int, weighted: bool) ->
     if key not in _memory:
         while len(_memory) >= REMEMBERED:
             _memory.pop(next(iter(_memory)))
-        _memory[key] = _rate(_weighted(arena, votes) if weighted else comparisons(arena, votes), rounds)
+        _memory[key] = _rate(counting.weighted(arena, votes)[0] if weighted else comparisons(arena, votes), rounds)
     return _memory[key]
-
-
-def _weighted(arena: Arena, votes: VoteFilter) -> Comparisons:
-    return counting.weighted(arena, votes)[0]
 
 
 def _pooled(arena: Arena, votes: VoteFilter) -> dict[str, dict[str, float]]:
