@@ -61,12 +61,17 @@ def _board(make, whose: str, notes: list[str]) -> Board | None:  # type: ignore[
 def paired(arena: Arena, people: list[VotedImages], verdicts: list[VotedImages]) -> tuple[fusion.Paired, Comparisons]:
     """People's votes with the judge's verdict on the same two images, and the judge's verdicts on all others.
 
-    A pair of images that the judge has not seen has no part; the human board beside it counts its votes.
+    Raises DataError where the judge has not seen every pair of images that people voted on.
     """
     names, position = named_positions(arena)
     said = {(row.left_sha256, row.right_sha256): Code(row.outcome) for row in verdicts}
     said |= {(b, a): MIRROR.get(code, code) for (a, b), code in said.items() if (b, a) not in said}
     both = [row for row in people if (row.left_sha256, row.right_sha256) in said]
+    if len(both) < len(people):
+        raise DataError(
+            f"the judge has seen {len(both)} of the {len(people)} battles that people voted on; without the others the "
+            "intervals would be wider than people's own, so let it judge them first."
+        )
     seen = {frozenset((row.left_sha256, row.right_sha256)) for row in both}
     rest = [row for row in verdicts if frozenset((row.left_sha256, row.right_sha256)) not in seen]
     found = fusion.Paired(

@@ -61,6 +61,17 @@ def test_verdicts_are_paired_by_their_images_whatever_the_side(judged: Arena) ->
         assert verdict == (straight.outcome if straight else 1 - by_images[row[5], row[4]].outcome)
 
 
+def test_a_judge_that_saw_a_part_of_the_battles_is_not_mixed_in(arena: Arena) -> None:
+    fill_with_swatches(arena, contestants=3, prompts=24)
+    for n in range(3):
+        vote_on_all(arena, f"person:{n}", seed=n, share=0.5)
+    arena.store.add_voter(JUDGE, VoterKind.JUDGE)
+    vote_on_all(arena, JUDGE, seed=9, share=0.5)
+    found = fused.together(arena, JUDGE)
+    assert found.human is not None and found.fused is None
+    assert any("battles that people voted on" in note for note in found.notes)
+
+
 def test_without_any_judge_the_board_of_people_stands(seeded: Arena) -> None:
     assert seeded.store.judges() == []
     found = fused.together(seeded, "judge:nobody@1")
