@@ -293,7 +293,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A long job, with progress and heartbeat; resumed by doing only what is missing."""
+    """A long job, with progress and heartbeat; resumed by doing only what is missing.
+
+    `parameters` say what was asked for: the same again does the rest.
+    """
 
     kind: RunKind
     subject: str
@@ -304,6 +307,10 @@ class Run:
     total: int = 0
     stage: str = ""
     message: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     pid: int | None = None
     finished_at: datetime | None = None
     id: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", frozen_mapping(self.parameters))

@@ -274,6 +274,7 @@ class RunRow(Base):
     total: Mapped[int]
     stage: Mapped[str] = mapped_column(String(128))
     message: Mapped[str] = mapped_column(Text)
+    parameters: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     pid: Mapped[int | None]
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]

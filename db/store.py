@@ -660,11 +660,11 @@ class Store:
 
     # Runs and scores
 
-    def add_run(self, kind: RunKind, subject: str) -> Run:
+    def add_run(self, kind: RunKind, subject: str, parameters: Mapping[str, Any] | None = None) -> Run:
         with self._writing() as session:
             row = RunRow(
                 kind=kind, subject=subject, state=RunState.RUNNING, done=0, total=0, stage="starting", message="",
-                pid=None, started_at=now(), heartbeat_at=now(), finished_at=None,
+                parameters=dict(parameters or {}), pid=None, started_at=now(), heartbeat_at=now(), finished_at=None,
             )  # fmt: skip
             session.add(row)
             session.flush()
@@ -681,8 +681,8 @@ class Store:
             )
             return session.scalars(select(RunRow.state).where(RunRow.id == run_id)).one()
 
-    def end_run(self, run_id: int, state: RunState, message: str = "", score: Score | None = None) -> bool:
-        """Close a running Run and store the score it found, together; False when it was closed already: that stands."""
+    def end_run(self, run_id: int, state: RunState, message: str = "", scores: Iterable[Score] = ()) -> bool:
+        """Close a running Run and store the scores it found, all or none; False when it was closed already: that stands."""
         with self._writing() as session:
             done = session.execute(
                 update(RunRow)
@@ -690,8 +690,9 @@ class Store:
                 .values(state=state, message=message, finished_at=now())
             )
             closed = bool(done.rowcount)
-            if closed and score is not None:
-                self._add_score(session, score)
+            if closed:
+                for score in scores:
+                    self._add_score(session, score)
             return closed
 
     def runs(self, kind: RunKind | None = None, limit: int = 20) -> list[Run]:
@@ -881,7 +882,7 @@ def _run(row: RunRow) -> Run:
     return Run(
         kind=row.kind, subject=row.subject, state=row.state, started_at=row.started_at, heartbeat_at=row.heartbeat_at,
         done=row.done, total=row.total, stage=row.stage, message=row.message, pid=row.pid,
-        finished_at=row.finished_at, id=row.id,
+        parameters=row.parameters, finished_at=row.finished_at, id=row.id,
     )  # fmt: skip
 
 

@@ -108,7 +108,7 @@ def run_fid(arena: Arena, run_id: int, contestant_name: str, n_real: int = DEFAU
         arena.store.end_run(run_id, RunState.FAILED, reason)
         raise
     message = "" if score.value is None else f"FID {score.value:.2f}"
-    return score if arena.store.end_run(run_id, RunState.DONE, message, score) else None
+    return score if arena.store.end_run(run_id, RunState.DONE, message, [score]) else None
 
 
 def _fid(arena: Arena, run_id: int, contestant_name: str, n_real: int) -> Score:
