@@ -14,8 +14,9 @@ from pyarrow import parquet
 
 from arena.domain import Outcome
 from arena.errors import DataError
-from arena.services import votes_files
-from arena.services.votes_files import EXTENSIONS, Cluster, VoteRow, read_rows, read_votes, write_votes
+from arena.services import tables, votes_files
+from arena.services.tables import EXTENSIONS
+from arena.services.votes_files import Cluster, VoteRow, read_rows, read_votes, write_votes
 
 HEADER = b"model_a,model_b,winner\n"
 COUNTED = b"model_a,model_b,winner,count\n"
@@ -129,8 +130,8 @@ def test_small_parts_give_what_one_part_gives(tmp_path: Path, monkeypatch: pytes
         write_votes(path, rows)
         whole = read_votes(path).comparisons
         with monkeypatch.context() as small:
-            small.setattr(votes_files, "BLOCK", 512)
-            small.setattr(votes_files, "ROWS", 7)
+            small.setattr(tables, "BLOCK", 512)
+            small.setattr(tables, "ROWS", 7)
             again = read_votes(path).comparisons
         for name in ("left", "right", "outcome", "count", "cluster"):
             np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
