@@ -8,23 +8,19 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from arena.console import DataDir, Json, bar, err, out, stoppable
 from arena.errors import ArenaError, EnvironmentFault
 from arena.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
     from arena.bootstrap import Arena
     from arena.services import generation
@@ -35,12 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The image-generation arena: blind votes on pairs of images, Elo ratings, FID.",
 )
-out = Console()
-err = Console(stderr=True, soft_wrap=True)
-QUIET_SECONDS = 5
-
-DataDir = Annotated[Path | None, typer.Option(help="Where the database and images live (default: arena-data).")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 def main() -> None:
@@ -165,7 +155,7 @@ def _generate(
     if not total:
         out.print(f"Every image is there{_failures(failed_before, retry_failed)}.")
         return generation.Report()
-    with _stoppable("what was made is kept, run it again to go on"), _bar("Generating") as update:
+    with stoppable("what was made is kept, run it again to go on"), bar("Generating") as update:
         report = generation.fill(
             arena,
             missing,
@@ -363,7 +353,7 @@ def fid(
     from evaluators.distribution.fid import fid as compute
 
     settings = load_settings(data_dir=data_dir)
-    with _stoppable("nothing was stored"), _bar("FID", console=err) as update:
+    with stoppable("nothing was stored"), bar("FID", console=err) as update:
         result = compute(
             real_dir,
             generated_dir,
@@ -439,40 +429,6 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
                 out.print(f"          {escape(finding.remedy)}", soft_wrap=True, highlight=False)
     if any(finding.verdict is Verdict.MISSING for finding in findings):
         raise typer.Exit(1)
-
-
-@contextmanager
-def _stoppable(consequence: str) -> Iterator[None]:
-    """Ctrl-C ends the command with a sentence and exit code 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        err.print(f"arena: stopped; {consequence}.")
-        raise typer.Exit(130) from None
-
-
-@contextmanager
-def _bar(title: str, console: Console = out) -> Iterator[Callable[[str, int, int, str], None]]:
-    """A progress bar, or a line every few seconds where nobody watches; yields update(stage, done, total, note)."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=None, note="")
-        said = time.monotonic()
-
-        def update(stage: str, done: int, total: int, note: str) -> None:
-            nonlocal said
-            progress.update(task, description=f"{title}: {stage}", completed=done, total=total or None, note=note)
-            if not console.is_terminal and (done == total or time.monotonic() - said > QUIET_SECONDS):
-                said = time.monotonic()
-                console.print(f"{title}: {stage} {done}/{total} {note}", soft_wrap=True, highlight=False)
-
-        yield update
 
 
 if __name__ == "__main__":
