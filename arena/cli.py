@@ -21,7 +21,6 @@ from arena.errors import ArenaError, EnvironmentFault
 from arena.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-
     from arena.bootstrap import Arena
     from arena.services import generation
 
@@ -291,6 +290,30 @@ def audit_votes(
         )
     for note in found.notes:
         err.print(f"note: {note}", markup=False)
+
+
+@app.command()
+def agreement(
+    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet with human, judge; optional order, pair.")],
+    as_json: Json = False,
+) -> None:
+    """Hold a judge's verdicts against human votes on the same pairs; needs no database."""
+    from arena.services.agreement import agreement as hold
+
+    report = hold(file)
+    if as_json:
+        print(json.dumps(report.as_json()))
+        return
+    out.print(report.verdict.sentence, style="bold green" if report.verdict.sound else "bold red", highlight=False)
+    table = Table(title=f"{report.agreement.n} pairs with a human vote, 95% intervals")
+    for heading in ("", "Value", "From", "To", "Of"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, estimate, of in report.figures():
+        value, low, high = (estimate.value, estimate.low, estimate.high) if estimate else (None, None, None)
+        table.add_row(name, *(_number(figure, "{:.3f}") for figure in (value, low, high)), str(of))
+    out.print(table)
+    if report.without_vote:
+        err.print(f"note: {report.without_vote} pairs have no human vote and are left out.", markup=False)
 
 
 votes_app = typer.Typer(no_args_is_help=True, help="Votes in and out: files of votes cast elsewhere, and our own.")
