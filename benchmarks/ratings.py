@@ -1,25 +1,36 @@
 """How long does a board take, here and elsewhere? `make bench-ratings` prints times, ratios and peak memory.
 
-Seeded votes lie in memory as whole numbers (arena-rank's outcomes as the words it maps); reading a file is not timed.
-Every engine runs alone in a process of its own and does its work three times: the first is printed beside, the faster
-of the others counts (compiled, warm). How far its ratings are from ours is printed too.
+Seeded votes lie in memory as whole numbers (names and outcomes as words where an engine asks for them); reading a file
+is not timed. Every engine runs alone in a process of its own and does its work three times: the first is printed
+beside, the faster of the others counts (compiled, warm). How far its ratings are from ours is printed too.
 
 - ours: add up, fit, sandwich, covariance over voters, simultaneous rank sets, 1,000 bootstraps.
 - arena-rank 0.1.1: prepare, fit, sandwich over votes. Its bootstrap is left out: it hangs on Linux.
-- FastChat's bootstrap, written anew from its method: votes added up by (left, right, outcome), multinomial counts, each
-  round a Bradley-Terry fit by L-BFGS-B from zero (at most 100 iterations, gradient tolerance 1e-6).
 - evalica: point fit.
+- FastChat's bootstrap of Bradley-Terry, a thousandfold of which is what a board of Chatbot Arena took:
+  - `fschat` 0.2.36, the release on PyPI: `elo_analysis.get_bootstrap_result`, in each round the votes are drawn anew
+    and fitted by scikit-learn's logistic regression. It takes gigabytes, so it is left out above a million votes.
+  - the later source that was never released: `rating_systems.compute_bootstrap_bt`, multinomial counts of equal votes
+    and L-BFGS-B, in as many processes as there are processors. Give its file as --fastchat. It runs twice, as it is
+    and with OMP_NUM_THREADS=1, which it does not set though its processes are in each other's way without.
+  - its method, written anew for a run without either: one process, from zero, at most 100 iterations, tolerance 1e-6.
 
-The peers are no dependencies of the arena. To have them compared:
+All draw the same thing as our "bootstraps": Bradley-Terry refitted to votes drawn with replacement; ours to the
+maximum. "Bootstraps by voter" draw whole voters, which the peers cannot.
 
-    python -m venv peers && peers/bin/pip install arena-rank==0.1.1 evalica numpy scipy
-    python benchmarks/ratings.py --peers peers/bin/python
+The peers are no dependencies of the arena. To have them compared (FastChat's source: github.com/lm-sys/FastChat,
+fastchat/serve/monitor/rating_systems.py):
+
+    python -m venv peers
+    peers/bin/pip install arena-rank==0.1.1 evalica numpy scipy pandas scikit-learn plotly pytz requests tqdm
+    peers/bin/pip install --no-deps fschat==0.2.36
+    python benchmarks/ratings.py --peers peers/bin/python --fastchat rating_systems.py
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import json
 import os
 import resource
@@ -27,7 +38,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +50,9 @@ SCALE = 400 / np.log(10)
 SIZES = [(1_000_000, 50, 20_000), (2_000_000, 100, 20_000)]
 QUICK = [(50_000, 20, 1_000)]
 TIES = 0.2
-INSTALL = "python -m venv peers && peers/bin/pip install arena-rank==0.1.1 evalica numpy scipy"
+INSTALL = "the commands at the head of benchmarks/ratings.py"
+LARGEST_DENSE = 1_000_000
+"""Votes up to which the release of FastChat, which makes a dense matrix of them, is timed."""
 
 Votes = dict[str, np.ndarray]
 
@@ -70,7 +85,7 @@ class Clock:
 
 def ours(votes: Votes, models: int, rounds: int) -> tuple[Clock, np.ndarray]:
     from arena.rating import bradley_terry as bt
-    from arena.rating import uncertainty
+    from arena.rating import resampling, uncertainty
     from arena.rating.comparisons import aggregate
 
     clock, names = Clock(), [f"m{i:03}" for i in range(models)]
@@ -83,12 +98,12 @@ def ours(votes: Votes, models: int, rounds: int) -> tuple[Clock, np.ndarray]:
     covariance = clock("jackknife by voter", lambda: uncertainty.covariance(voters, theta))
     clock("rank sets", lambda: uncertainty.ranks(theta, covariance, freedom=uncertainty.freedom(voters)))
     if rounds:
-        clock("bootstraps", lambda: uncertainty.bootstrap(pooled, theta, rounds))
-        clock("bootstraps by voter", lambda: uncertainty.bootstrap(voters, theta, rounds))
+        clock("bootstraps", lambda: resampling.bootstrap(pooled, theta, rounds))
+        clock("bootstraps by voter", lambda: resampling.bootstrap(voters, theta, rounds))
     return clock, theta * SCALE
 
 
-def fastchat(votes: Votes, models: int, rounds: int) -> tuple[Clock, np.ndarray]:
+def fastchat_method(votes: Votes, models: int, rounds: int) -> tuple[Clock, np.ndarray]:
     from scipy.optimize import minimize
 
     clock = Clock()
@@ -123,15 +138,53 @@ def fastchat(votes: Votes, models: int, rounds: int) -> tuple[Clock, np.ndarray]
     return clock, theta * SCALE
 
 
-def arena_rank(votes: Votes, models: int, rounds: int) -> tuple[Clock, np.ndarray]:
+def frame(votes: Votes) -> Any:
+    """The votes as a table of names and words, as FastChat and arena-rank take them."""
     import pandas as pd
+
+    names = np.array([f"m{i:03}" for i in range(int(max(votes["left"].max(), votes["right"].max())) + 1)])
+    words = np.array(["model_a", "model_b", "tie"])[votes["outcome"]]
+    return pd.DataFrame({"model_a": names[votes["left"]], "model_b": names[votes["right"]], "winner": words})
+
+
+def fastchat_source(votes: Votes, models: int, rounds: int) -> tuple[Clock, np.ndarray]:
+    peer = module_of(Path(os.environ["FASTCHAT_SOURCE"]))
+    battles, clock = frame(votes), Clock()
+    found = clock("add up and fit", lambda: peer.compute_bt(battles))
+    if rounds:
+        # The whole call less the same call of two rounds: preparing and starting processes is not what a round takes.
+        clock("two bootstraps", lambda: peer.compute_bootstrap_bt(battles, 2))
+        clock("bootstraps", lambda: peer.compute_bootstrap_bt(battles, rounds + 2))
+        clock.seconds["bootstraps"] -= clock.seconds.pop("two bootstraps")
+    return clock, found.sort_index().to_numpy()
+
+
+def fastchat_release(votes: Votes, models: int, rounds: int) -> tuple[Clock, np.ndarray]:
+    # What its page shows beside ratings loads torch; the ratings do not need it.
+    for name in ("fastchat.model", "fastchat.model.model_registry"):
+        sys.modules[name] = types.ModuleType(name)
+    sys.modules["fastchat.model.model_registry"].get_model_info = None  # type: ignore[attr-defined]
+    from fastchat.serve.monitor import elo_analysis as peer
+
+    battles, clock = frame(votes), Clock()
+    found = clock("fit", lambda: peer.compute_elo_mle_with_tie(battles))
+    if rounds:
+        clock("bootstraps", lambda: peer.get_bootstrap_result(battles, peer.compute_elo_mle_with_tie, rounds))
+    return clock, found.sort_index().to_numpy()
+
+
+def module_of(file: Path) -> types.ModuleType:
+    """A file of Python as a module, importable by name as its own worker processes want it."""
+    sys.path.insert(0, str(file.parent))
+    return importlib.import_module(file.stem)
+
+
+def arena_rank(votes: Votes, models: int, rounds: int) -> tuple[Clock, np.ndarray]:
     from arena_rank.models.bradley_terry import BradleyTerry
     from arena_rank.utils.data_utils import PairDataset
 
-    words = np.array(["model_a", "model_b", "tie"])[votes["outcome"]]
-    frame = pd.DataFrame({"model_a": votes["left"], "model_b": votes["right"], "winner": words})
-    clock = Clock()
-    dataset = clock("add up", lambda: PairDataset.from_pandas(frame))
+    battles, clock = frame(votes), Clock()
+    dataset = clock("add up", lambda: PairDataset.from_pandas(battles))
     model = BradleyTerry(models)
     found = clock("fit and sandwich", lambda: model.compute_ratings_and_cis(dataset))
     return clock, np.asarray(found["ratings"])
@@ -148,17 +201,36 @@ def evalica(votes: Votes, models: int, rounds: int) -> tuple[Clock, np.ndarray]:
     return clock, SCALE * np.log(found.scores.sort_index().to_numpy())
 
 
-ENGINES: dict[str, Callable[[Votes, int, int], tuple[Clock, np.ndarray]]] = {
-    "ours": ours, "FastChat's method": fastchat, "arena-rank": arena_rank, "evalica": evalica,
-}  # fmt: skip
-PEERS = {"arena-rank": "arena_rank", "evalica": "evalica"}
+@dataclass(frozen=True)
+class Engine:
+    """`module`: what has to be installed. `rounds`: bootstraps it is given, as many as its pace allows (ours gets 1,000).
+    `environment`: its own settings. `most`: votes beyond which it is left out."""
+
+    run: Callable[[Votes, int, int], tuple[Clock, np.ndarray]]
+    module: str = ""
+    rounds: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
+    most: float = np.inf
+
+
+OURS, METHOD = "ours", "FastChat's method"
+RELEASE, SOURCE, SOURCE_ALONE = "FastChat 0.2.36", "FastChat's source", "FastChat's source, one thread a process"
+ENGINES = {
+    OURS: Engine(ours),
+    "arena-rank": Engine(arena_rank, "arena_rank"),
+    "evalica": Engine(evalica, "evalica"),
+    METHOD: Engine(fastchat_method, rounds=20),
+    SOURCE: Engine(fastchat_source, "pandas", 40),
+    SOURCE_ALONE: Engine(fastchat_source, "pandas", 40, {"OMP_NUM_THREADS": "1"}),
+    RELEASE: Engine(fastchat_release, "fastchat", 1, most=LARGEST_DENSE),
+}
 
 
 def run_engine(name: str, file: str, models: int, rounds: int) -> None:
     """The process of one engine: prints its times, ratings and peak memory."""
     votes = dict(np.load(file))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    (first, _), (second, _), (third, ratings) = (ENGINES[name](votes, models, n) for n in (0, 0, rounds))
+    (first, _), (second, _), (third, ratings) = (ENGINES[name].run(votes, models, n) for n in (0, 0, rounds))
     warm = {step: min(seconds, second.seconds.get(step, seconds)) for step, seconds in third.seconds.items()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = {"first": first.seconds, "warm": warm, "ratings": (ratings - ratings.mean()).tolist()}
@@ -166,42 +238,44 @@ def run_engine(name: str, file: str, models: int, rounds: int) -> None:
 
 
 def installed(python: str, module: str) -> bool:
-    if python == sys.executable:
-        return importlib.util.find_spec(module) is not None
-    return subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0
+    if not module:
+        return True
+    found = "import sys, importlib.util; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
+    return subprocess.run([python, "-c", found, module], capture_output=True).returncode == 0
 
 
-def compare(size: tuple[int, int, int], rounds: int, seed: int, peers: str) -> dict[str, Any]:
+def compare(size: tuple[int, int, int], rounds: int, seed: int, peers: str, source: str) -> dict[str, Any]:
     """Every engine on the same votes, one after the other."""
     votes, models, voters = size
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "votes.npz")
         np.savez(file, **generate(votes, models, voters, seed))
-        for name in ENGINES:
-            python = peers if name in PEERS else sys.executable
-            if name in PEERS and not installed(python, PEERS[name]):
-                print(f"{name} is not installed, so it is left out; install it with: {INSTALL}", file=sys.stderr)
+        for name, engine in ENGINES.items():
+            python = peers if engine.module else sys.executable
+            if why := left_out(engine, votes, python, source):
+                print(f"{name} is left out: {why}.", file=sys.stderr)
                 continue
-            own = rounds if name == "ours" else max(2, rounds // 100)
-            command = [
-                python,
-                __file__,
-                "--engine",
-                name,
-                "--file",
-                file,
-                "--models",
-                str(models),
-                "--rounds",
-                str(own),
-            ]
-            done = subprocess.run(command, capture_output=True, text=True)
+            own = rounds if name == OURS else engine.rounds
+            asked = {"--engine": name, "--file": file, "--models": models, "--rounds": own}
+            done = subprocess.run(
+                [python, __file__, *(str(part) for pair in asked.items() for part in pair)],
+                capture_output=True, text=True, env={**os.environ, **engine.environment, "FASTCHAT_SOURCE": source},
+            )  # fmt: skip
             if done.returncode:
                 print(f"{name} failed and is left out: {done.stderr.strip()[-300:]}", file=sys.stderr)
                 continue
             results[name] = json.loads(done.stdout.splitlines()[-1])
     return {"votes": votes, "models": models, "voters": voters, "engines": results}
+
+
+def left_out(engine: Engine, votes: int, python: str, source: str) -> str:
+    """Why an engine is not run; empty where it is."""
+    if engine.run is fastchat_source and not source:
+        return "--fastchat does not say where its file is"
+    if votes > engine.most:
+        return f"it makes a dense matrix of {votes:,} votes"
+    return "" if installed(python, engine.module) else f"it is not installed; see {INSTALL}"
 
 
 def report(found: dict[str, Any]) -> None:
@@ -230,9 +304,10 @@ def ratios(engines: dict[str, Any]) -> dict[str, float]:
         found["arena-rank, fit and sandwich"] = peer["fit and sandwich"] / (mine["fit"] + mine["sandwich"])
     if peer := warm.get("evalica"):
         found["evalica, votes to point fit"] = peer["fit"] / (mine["add up"] + mine["fit"])
-    if peer := warm.get("FastChat's method"):
-        a_round = peer["bootstraps"] / engines["FastChat's method"]["rounds"]
-        found["FastChat's method, a bootstrap round"] = a_round / (mine["bootstraps"] / engines["ours"]["rounds"])
+    own = mine["bootstraps"] / engines[OURS]["rounds"]
+    for name in (METHOD, RELEASE, SOURCE, SOURCE_ALONE):
+        if peer := warm.get(name):
+            found[f"{name}, a bootstrap round"] = peer["bootstraps"] / engines[name]["rounds"] / own
     return found
 
 
@@ -240,6 +315,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="50,000 votes and 100 bootstraps")
     parser.add_argument("--peers", default=sys.executable, help="Python of the environment that has the peers")
+    parser.add_argument("--fastchat", default="", help="FastChat's rating_systems.py")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     for hidden in ("--engine", "--file", "--models", "--rounds"):
@@ -253,7 +329,7 @@ def main() -> None:
         print(f"{os.cpu_count()} cores, OMP_NUM_THREADS {threads}, numpy {np.__version__}")
     boards = []
     for size in QUICK if options.quick else SIZES:
-        boards.append(compare(size, 100 if options.quick else 1000, options.seed, options.peers))
+        boards.append(compare(size, 100 if options.quick else 1000, options.seed, options.peers, options.fastchat))
         if not options.json:
             report(boards[-1])
     if options.json:

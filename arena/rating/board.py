@@ -10,7 +10,7 @@ import numpy as np
 
 from arena.errors import DataError
 from arena.rating import bradley_terry as bt
-from arena.rating import influence, uncertainty
+from arena.rating import influence, resampling, uncertainty
 from arena.rating.bradley_terry import Ties
 from arena.rating.comparisons import Code, Comparisons, Floats
 from arena.rating.uncertainty import Status
@@ -210,7 +210,7 @@ def warnings(comparisons: Comparisons, rated: Comparisons, unrated: Mapping[str,
 
 
 def _bootstrap(estimate: Estimate, rounds: int, ties: Ties, seed: int) -> dict[str, Any]:
-    drawn = uncertainty.bootstrap(estimate.comparisons, estimate.theta, rounds, ties, seed)
+    drawn = resampling.bootstrap(estimate.comparisons, estimate.theta, rounds, ties, seed)
     whole = ~np.isnan(drawn).any(1)
     tail = (1 - uncertainty.LEVEL) / 2
     low, high = np.quantile(bt.points(drawn[whole]), [tail, 1 - tail], axis=0) if whole.any() else (None, None)

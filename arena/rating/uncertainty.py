@@ -1,4 +1,4 @@
-"""How sure a board is: clustered sandwich, intervals of contrasts, simultaneous rank sets, bootstrap.
+"""How sure a board is: clustered sandwich, intervals of contrasts, simultaneous rank sets.
 
 The covariance V (M, M) is that of the strengths minus their mean, in natural logarithms; it is singular along the
 mean, where nothing is uncertain because the mean is fixed. No contestant is an anchor: anchoring one hides its
@@ -28,9 +28,6 @@ HEAVY = 0.01
 (M - 1) / HEAVY clusters have more, since leverages add up to M - 1."""
 PART = 256
 """Clusters left out at a time, which bounds the memory."""
-BATCH_CELLS = 250_000
-GROUPS = 1000
-"""At most so many groups of clusters are resampled; whole groups stay independent of each other."""
 
 
 class Status(StrEnum):
@@ -266,65 +263,6 @@ def rank_sets(theta: Floats, covariance: Floats, critical: float) -> tuple[NDArr
     above = theta[:, None] - theta[None, :] > critical * difference_errors(covariance)
     above[np.arange(size), np.arange(size)] = False
     return 1 + above.sum(0), size - above.sum(1)
-
-
-def bootstrap(
-    comparisons: Comparisons, theta: Floats, rounds: int = 1000, ties: Ties = Ties.HALF, seed: int = 0
-) -> Floats:
-    """Strengths (rounds, M) refitted to votes that were drawn anew; NaN in a round that has no maximum.
-
-    With clusters, whole clusters are drawn (multinomial weights); of more than 1,000, fixed groups of them, which
-    are as independent of each other. Without, votes are drawn (multinomial weights of the rows).
-    """
-    rng = np.random.default_rng(seed)
-    # Boards fitted at a time: as many as stay in a processor's cache.
-    part = int(np.clip(BATCH_CELLS // comparisons.size**2, 10, 100))
-    parts = (_drawn_groups if comparisons.cluster is not None else _drawn_rows)(comparisons, rounds, ties, rng, part)
-    return np.concatenate([bt.fit(wins, theta) for wins in parts])
-
-
-def _drawn_rows(comparisons: Comparisons, rounds: int, ties: Ties, rng: np.random.Generator, part: int):
-    score = bt.left_score(comparisons.outcome, ties)
-    rows = np.flatnonzero(~np.isnan(score))
-    size, mean_weight = comparisons.size, comparisons.weight[rows] / comparisons.count[rows]
-    forth = comparisons.left[rows].astype(np.int64) * size + comparisons.right[rows]
-    back = comparisons.right[rows].astype(np.int64) * size + comparisons.left[rows]
-    votes = comparisons.count[rows].sum()
-    for start in range(0, rounds, part):
-        n = min(part, rounds - start)
-        drawn = rng.multinomial(int(votes), comparisons.count[rows] / votes, n) * mean_weight
-        wins = np.empty((n, size * size))
-        for k in range(n):
-            wins[k] = np.bincount(forth, drawn[k] * score[rows], size * size)
-            wins[k] += np.bincount(back, drawn[k] * (1 - score[rows]), size * size)
-        yield wins.reshape(n, size, size)
-
-
-def _drawn_groups(comparisons: Comparisons, rounds: int, ties: Ties, rng: np.random.Generator, part: int):
-    groups = min(GROUPS, comparisons.clusters)
-    # Clusters are shared out at random, not by number: numbers may follow time or kind.
-    group = rng.permutation(comparisons.clusters)[comparisons.cluster] % groups
-    score = bt.left_score(comparisons.outcome, ties)
-    used = ~np.isnan(score)
-    size = comparisons.size
-    by_group = np.empty((groups, size * size), np.float32)
-    # Some groups at a time, which bounds the memory.
-    for first in range(0, groups, part):
-        rows = np.flatnonzero(used & (group >= first) & (group < first + part))
-        left, right, own, weight = (
-            comparisons.left[rows],
-            comparisons.right[rows],
-            score[rows],
-            comparisons.weight[rows],
-        )
-        base, cells = (group[rows] - first).astype(np.int64) * size**2, min(part, groups - first) * size**2
-        wins = np.bincount(base + left * size + right, weight * own, cells)
-        wins += np.bincount(base + right * size + left, weight * (1 - own), cells)
-        by_group[first : first + part] = wins.reshape(-1, size * size)
-    for start in range(0, rounds, part):
-        n = min(part, rounds - start)
-        times = rng.multinomial(groups, np.full(groups, 1 / groups), n).astype(np.float32)
-        yield (times @ by_group).astype(np.float64).reshape(n, size, size)
 
 
 def half_widths(covariance: Floats, factor: float) -> Floats:

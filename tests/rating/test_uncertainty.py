@@ -1,4 +1,4 @@
-"""Intervals and rank sets against closed forms, published quantiles, and the bootstrap."""
+"""Intervals and rank sets against closed forms, and published quantiles."""
 
 from __future__ import annotations
 
@@ -94,27 +94,6 @@ def test_both_bad_votes_leave_uncertainty_alone() -> None:
     )
     theta = fitted(votes)
     np.testing.assert_array_equal(uncertainty.sandwich(more, theta), uncertainty.sandwich(votes, theta))
-
-
-@pytest.mark.parametrize("voters", [None, 150])
-def test_the_bootstrap_agrees_with_the_sandwich(voters: int | None) -> None:
-    """400 rounds know a standard deviation to 3.5%; the rest is the curvature that the sandwich leaves out."""
-    votes = drawn(5, voters=voters)
-    theta = fitted(votes)
-    rounds = uncertainty.bootstrap(votes, theta, 400)
-    assert np.isfinite(rounds).all()
-    expected = np.sqrt(np.diag(uncertainty.sandwich(votes, theta)))
-    np.testing.assert_allclose(rounds.std(0), expected, rtol=0.15)
-    np.testing.assert_allclose(rounds.mean(0), theta, atol=0.3 * expected.max())
-    np.testing.assert_array_equal(
-        uncertainty.bootstrap(votes, theta, 3, seed=7), uncertainty.bootstrap(votes, theta, 3, seed=7)
-    )
-
-
-def test_a_bootstrap_round_without_a_maximum_is_not_a_number() -> None:
-    votes = aggregate("ab", [0, 0], [1, 1], [0, 1], np.array([3.0, 1.0]))
-    lost = np.isnan(uncertainty.bootstrap(votes, fitted(votes), 400)).any(1).mean()
-    assert lost == pytest.approx(0.75**4 + 0.25**4, abs=0.08), "only wins or only losses were drawn"
 
 
 def test_draws_have_the_covariance() -> None:
