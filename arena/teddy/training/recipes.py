@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from arena.teddy.attributes import AttributeNetwork, AttributeReader
 from arena.teddy.scenes import caption
 from arena.teddy.training import export as hub
-from arena.teddy.training import flow, turbo, unet, vae
+from arena.teddy.training import flow, judge, turbo, unet, vae
 from arena.teddy.training.attributes import AttributeTask
 from arena.teddy.training.dataset import Pictures, load_or_draw
 from arena.teddy.training.loop import Schedule, Task, Trainer, run
@@ -120,6 +120,30 @@ def _turbo(out: Path, seed: int) -> Task:
     return turbo.TurboTask(torch.load(path, weights_only=True), asked, student)
 
 
+def _bank(out: Path, seed: int) -> judge.Bank:
+    """The judge's pictures: the rendered ones, and the contestants', which are drawn at the first call."""
+    path = out / f"generated-{seed}.pt"
+    if not path.exists():
+        torch.save(torch.from_numpy(judge.draw_generated(seed, print)), path)
+    return judge.make_bank(pictures(out, seed), torch.load(path, weights_only=True).numpy(), AttributeReader.load())
+
+
+def make_eye() -> judge.EyeNetwork:
+    """The untrained network of `judge-eye`."""
+    return judge.EyeNetwork(judge.make_judge(judge.make_tokenizer()).model.vision_tower)
+
+
+def _judge_eye(out: Path, seed: int) -> Task:
+    return judge.EyeTask(_bank(out, seed), make_eye().train())
+
+
+def _judge(out: Path, seed: int) -> Task:
+    tokenizer = judge.make_tokenizer()
+    network = judge.make_judge(tokenizer)
+    network.model.vision_tower.load_state_dict(trained("judge-eye", out, make_eye()).tower.state_dict())
+    return judge.JudgeTask(_bank(out, seed), network, tokenizer)
+
+
 RECIPES: dict[str, Recipe] = {
     "vae": Recipe(_vae, Schedule(steps=1400, rate=2e-3, warmup=100, decay=0.995)),
     "flow": Recipe(_flow, Schedule(steps=6500, rate=1.5e-3, warmup=200, decay=0.999)),
@@ -127,6 +151,8 @@ RECIPES: dict[str, Recipe] = {
     "attributes": Recipe(_attributes, Schedule(steps=1000, rate=2e-3, warmup=50, decay=0.98)),
     "unet": Recipe(_unet, Schedule(steps=5200, rate=1e-3, warmup=200, decay=0.998)),
     "turbo": Recipe(_turbo, Schedule(steps=600, rate=4e-4, warmup=30, decay=0.99)),
+    "judge-eye": Recipe(_judge_eye, Schedule(steps=2500, rate=2e-3, warmup=100, weight_decay=0.05, decay=0.99)),
+    "judge": Recipe(_judge, Schedule(steps=4000, rate=1.2e-3, warmup=200, weight_decay=0.05, decay=0.995)),
 }
 """Model -> how it is made, in the order in which they need each other."""
 
@@ -159,6 +185,13 @@ def _export_unet(out: Path, weights: Path) -> None:
     hub.write_pipeline(unet.make_pipeline(network), weights / "unet")
 
 
+def _export_judge(out: Path, weights: Path) -> None:
+    tokenizer = judge.make_tokenizer()
+    network = judge.make_judge(tokenizer)
+    network.model.vision_tower.requires_grad_(False)
+    judge.write_judge(trained("judge", out, network), tokenizer, weights / "judge")
+
+
 def _autoencoder(out: Path) -> AutoencoderDC:
     network = vae.make_autoencoder()
     if not (out / "decoder.pt").exists():
@@ -172,5 +205,6 @@ EXPORTS: dict[str, Callable[[Path, Path], None]] = {
     "flow": _export_flow,
     "unet": _export_unet,
     "turbo": _export_turbo,
+    "judge": _export_judge,
 }
 """Model -> how its checkpoint becomes files of the hub's format."""
