@@ -2,9 +2,9 @@
 
     d^2 = |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1^1/2 S2 S1^1/2)^1/2
 
-(D. Dowson and B. Landau, J. Multivariate Anal. 12, 1982; of features, M. Heusel et al. 2017, arXiv:1706.08500, eq. 6.)
-No matrix square root is taken. With any roots R1'R1 = S1 and R2'R2 = S2 the last trace is the sum of the singular values
-of R1 R2', their nuclear norm. n features, centred and scaled, are such a root of n - 1 rows; so are Cholesky factors.
+(D. Dowson and B. Landau, J. Multivariate Anal. 12, 1982; of features: M. Heusel et al. 2017, arXiv:1706.08500.)
+No matrix square root is taken. With any roots R1'R1 = S1 and R2'R2 = S2 the last trace is the sum of the singular
+values of R1 R2', its nuclear norm. n features, centred and scaled, are such a root; so are Cholesky factors.
 
     path       taken where                                      eigenvalues of
     nuclear    both sides have features, at most d each         R1 R2' R2 R1', or the singular values of R1 R2'

@@ -152,8 +152,8 @@ def kid_subsets(
     draw = np.random.RandomState(seed)
     values = []
     for _ in range(subsets):
-        chosen = generated_rows, real_rows = draw.choice(len(y), size, False), draw.choice(len(x), size, False)
-        values.append(mmd2(x[chosen[1]], y[chosen[0]]))
+        chosen = draw.choice(len(y), size, False)  # the generated set is that tool's first
+        values.append(mmd2(x[draw.choice(len(x), size, False)], y[chosen]))
     return float(np.mean(values)), float(np.std(values))
 
 

@@ -209,7 +209,7 @@ def load(path: Path | str, protocol: Protocol | None = None) -> Saved:
 
 
 def export_npz(path: Path | str, moments: Moments) -> None:
-    """Writes `mu` (d,) and `sigma` (d, d) as pytorch-fid and clean-fid read them; they hold no count and no protocol."""
+    """Writes `mu` (d,) and `sigma` (d, d) as pytorch-fid and clean-fid read them, without count and protocol."""
     _write_whole(Path(path), mu=moments.mean, sigma=moments.covariance)
 
 

@@ -216,7 +216,7 @@ def deconvolved(a: Side, b: Side, *, reference: Reference) -> float:
 def deconvolve(values: Floats, real: float, generated: float, shape: Callable[[], Floats]) -> Deconvolved:
     """From sample eigenvalues (k,), > 0, and each side's degrees of freedom (inf where the side is exact).
 
-    `shape` gives a spectrum of which only the form counts; it is asked for only where samples are fewer than dimensions.
+    `shape` gives a spectrum of which only the form counts, and only where samples are fewer than dimensions.
     """
     u = np.exp(np.arange(np.log(values.min() * 1e-6), np.log(values.max() * 1e8), STEP))
     g = (values / (values + u[:, None])).sum(1)
