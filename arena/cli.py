@@ -401,6 +401,14 @@ def fid(
               f"weights sha256 {result.weights_sha256[:12]}…, {result.seconds:.1f} s", soft_wrap=True)  # fmt: skip
 
 
+@app.command("run", hidden=True)
+def run_job(run_id: int) -> None:
+    """The process behind a run that a page started."""
+    from arena.services import runs
+
+    runs.perform(_open(load_settings()), run_id)
+
+
 @app.command("run-fid", hidden=True)
 def run_fid(run_id: int, contestant: str, n_real: Annotated[int, typer.Option()] = 500) -> None:
     """The process behind a run of the Benchmarks page."""

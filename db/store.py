@@ -682,7 +682,7 @@ class Store:
             return session.scalars(select(RunRow.state).where(RunRow.id == run_id)).one()
 
     def end_run(self, run_id: int, state: RunState, message: str = "", scores: Iterable[Score] = ()) -> bool:
-        """Close a running Run and store the scores it found, all or none; False when it was closed already: that stands."""
+        """Close a running Run and store its scores, all or none; False, and nothing stored, if it was closed before."""
         with self._writing() as session:
             done = session.execute(
                 update(RunRow)
@@ -694,6 +694,16 @@ class Store:
                 for score in scores:
                     self._add_score(session, score)
             return closed
+
+    def close_silent(self, kinds: Iterable[RunKind], before: datetime, message: str) -> None:
+        """Close as failed the running Runs of these kinds that last reported before then."""
+        with self._reading() as session:
+            silent = RunRow.state == RunState.RUNNING, RunRow.kind.in_([*kinds]), RunRow.heartbeat_at < before
+            found = session.scalars(select(RunRow.id).where(*silent)).all()
+        if found:  # so that looking at runs takes no write lock
+            with self._writing() as session:
+                values = {"state": RunState.FAILED, "message": message, "finished_at": now()}
+                session.execute(update(RunRow).where(*silent).values(**values))
 
     def runs(self, kind: RunKind | None = None, limit: int = 20) -> list[Run]:
         """Newest first."""
