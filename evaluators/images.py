@@ -10,11 +10,11 @@ from __future__ import annotations
 import io
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -41,6 +41,7 @@ RECIPE = {
     "grey": "repeated to RGB",
     "alpha": "composited on white",
 }
+PLAIN_RECIPE = {"all": "Pillow's convert('RGB') of the first frame"}
 EXIF_ORIENTATION = 0x0112
 
 Item = TypeVar("Item")
@@ -49,10 +50,19 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Pixels, uint8 RGB (h, w, 3), and a note for each conversion that was needed."""
+    """Pixels, uint8 RGB (h, w, 3), a note for each conversion that was needed, and the file's format ("PNG")."""
 
     pixels: np.ndarray
     notes: tuple[str, ...] = ()
+    format: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """A way from a file to pixels, and the words for it in a protocol."""
+
+    settings: Mapping[str, str]
+    convert: Callable[[Image.Image], Decoded]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +91,8 @@ def list_images(folder: Path | str) -> list[Path]:
 
     Linked folders are followed, each once. Raises ImageError where the folder is missing, a file, or unreadable.
     """
-    return _list_files(Path(folder))[0]
+    listing = list_folder(folder)
+    return [listing.folder / name for name in listing.images]
 
 
 def decode(source: Path | str | bytes) -> np.ndarray:
@@ -94,22 +105,21 @@ def decode(source: Path | str | bytes) -> np.ndarray:
     return decode_noted(source).pixels
 
 
-def decode_noted(source: Path | str | bytes) -> Decoded:
-    """`decode` with a note for each conversion that changed or chose pixels. Raises ImageError."""
-    name = "the image" if isinstance(source, bytes) else str(source)
-    try:
-        content = source if isinstance(source, bytes) else Path(source).read_bytes()
-    except OSError as error:
-        raise ImageError(
-            f"{name} cannot be read ({error.strerror or error}): check the path and its permissions."
-        ) from error
+def decode_noted(source: Path | str | bytes, decoder: str = "seen", name: str = "") -> Decoded:
+    """`decode` with a note for each conversion that changed or chose pixels; `decoder` is a key of DECODERS.
+
+    `name` is what messages call the image. Raises ImageError.
+    """
+    name = name or ("the image" if isinstance(source, bytes) else str(source))
+    content = source if isinstance(source, bytes) else read_bytes(Path(source))
     if not content:
         raise ImageError(f"{name} is empty (0 bytes): remove it or write it again.")
     try:
         with Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(name, f"{image.width}x{image.height} pixels")
-            return _to_rgb(image)
+            container = image.format or ""
+            return replace(DECODERS[decoder].convert(image), format=container)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -118,6 +128,16 @@ def decode_noted(source: Path | str | bytes) -> Decoded:
         raise _too_large(name, "too many pixels") from error
     except Exception as error:  # decoders raise anything on damaged input: OSError, SyntaxError, struct.error, ...
         raise ImageError(f"{name} is damaged or not supported ({error}): remove it or save it again as PNG.") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Raises ImageError, naming the file."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(
+            f"{path} cannot be read ({error.strerror or error}): check the path and its permissions."
+        ) from error
 
 
 def read_folder(
@@ -132,12 +152,9 @@ def read_folder(
     Raises ImageError where fewer than two images are left.
     """
     folder = Path(folder)
-    images, ignored = _list_files(folder)
-    if not images:
-        others = f"its {len(ignored)} files have no image suffix" if ignored else "it is empty"
-        raise ImageError(
-            f"No images in {folder}: {others}; put at least {MINIMUM_IMAGES} images there, for example PNG."
-        )
+    listing = list_folder(folder)
+    require_images(listing)
+    images = [folder / name for name in listing.images]
     good: list[Path] = []
     dropped: list[tuple[str, str]] = []
     converted: list[tuple[str, str]] = []
@@ -152,8 +169,8 @@ def read_folder(
         if limit is not None and len(good) == limit:
             break
     if len(good) < MINIMUM_IMAGES:
-        raise ImageError(_too_few(folder, len(good), dropped))
-    return ImageFolder(folder, tuple(good), tuple(dropped), tuple(converted), tuple(ignored))
+        raise ImageError(too_few(folder, len(good), dropped))
+    return ImageFolder(folder, tuple(good), tuple(dropped), tuple(converted), listing.ignored)
 
 
 def _inspect(file: Path) -> tuple[Path, tuple[str, ...] | ImageError]:
@@ -163,7 +180,18 @@ def _inspect(file: Path) -> tuple[Path, tuple[str, ...] | ImageError]:
         return file, error
 
 
-def _too_few(folder: Path, good: int, dropped: list[tuple[str, str]]) -> str:
+def require_images(listing: Listing) -> None:
+    """Raises ImageError where a folder has no file with an image suffix."""
+    if not listing.images:
+        count = len(listing.ignored)
+        others = f"its {count} files have no image suffix" if count else "it is empty"
+        raise ImageError(
+            f"No images in {listing.folder}: {others}; put at least {MINIMUM_IMAGES} images there, for example PNG."
+        )
+
+
+def too_few(folder: Path | str, good: int, dropped: Sequence[tuple[str, str]]) -> str:
+    """Why a folder with fewer than two usable images cannot be scored."""
     first = f" ({len(dropped)} dropped, the first because {dropped[0][1].rstrip('.')})" if dropped else ""
     count = "only one usable image" if good else "no usable image"
     return f"{folder} has {count}{first}: a distance between sets needs at least {MINIMUM_IMAGES} images on each side."
@@ -173,13 +201,29 @@ def _too_large(name: str, size: str) -> ImageError:
     return ImageError(f"{name} has {size}, more than the limit of {MAX_PIXELS}: scale it down or remove it.")
 
 
-def _list_files(folder: Path) -> tuple[list[Path], list[str]]:
-    """Image files, and the relative names of the others, both sorted."""
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies below a folder, without hidden files and folders, sorted by path; names are relative to the folder.
+
+    `links` are the images whose content lies outside the folder: they, or a folder above them, are links.
+    """
+
+    folder: Path
+    images: tuple[str, ...]
+    ignored: tuple[str, ...]
+    links: tuple[str, ...]
+
+
+def list_folder(folder: Path | str) -> Listing:
+    """Linked folders are followed, each once. Raises ImageError where it is missing, a file, or unreadable."""
+    folder = Path(folder)
     if not folder.exists():
         raise ImageError(f"No folder {folder}: check the path.")
     if not folder.is_dir():
         raise ImageError(f"{folder} is a file, not a folder: give the folder that holds the images.")
-    files: list[Path] = []
+    root = os.path.realpath(folder)
+    files: list[str] = []
+    links: set[str] = set()
     entered: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
         real = os.path.realpath(parent)
@@ -188,11 +232,20 @@ def _list_files(folder: Path) -> tuple[list[Path], list[str]]:
             continue
         entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files.extend(Path(parent, name) for name in names if not name.startswith("."))
-    files.sort(key=lambda file: file.relative_to(folder).as_posix())
-    images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-    others = [file.relative_to(folder).as_posix() for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
-    return images, others
+        below = os.path.relpath(parent, folder).replace(os.sep, "/")
+        here = {f"{below}/{name}" if below != "." else name: name for name in names if not name.startswith(".")}
+        files.extend(here)
+        links.update(name for name, entry in here.items() if _leads_outside(root, real, parent, entry))
+    images, ignored = [], []
+    for name in sorted(files):
+        (images if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES else ignored).append(name)
+    return Listing(folder, tuple(images), tuple(ignored), tuple(name for name in images if name in links))
+
+
+def _leads_outside(root: str, real_parent: str, parent: str, entry: str) -> bool:
+    path = Path(parent, entry)
+    real = str(path.resolve()) if path.is_symlink() else f"{real_parent}{os.sep}{entry}"
+    return not real.startswith(root.rstrip(os.sep) + os.sep)
 
 
 def _refuse_unreadable(error: OSError) -> None:
@@ -299,3 +352,16 @@ def _to_srgb(colour: Image.Image, profile: Any) -> tuple[Image.Image, list[str]]
         return converted, ["ICC profile converted to sRGB"]
     except (ImageCms.PyCMSError, OSError, TypeError):
         return colour.convert("RGB"), ["ICC profile not convertible, ignored"]
+
+
+def _plain_rgb(image: Image.Image) -> Decoded:
+    """What the usual tools do: alpha is dropped with the colours beneath it, EXIF and ICC are not looked at."""
+    rgb = image.convert("RGB")
+    notes = () if image.mode == "RGB" else (f"mode {image.mode} converted to RGB by Pillow",)
+    return Decoded(np.array(rgb, dtype=np.uint8), notes)
+
+
+DECODERS: Mapping[str, Decoder] = {
+    "seen": Decoder(RECIPE, _to_rgb),
+    "pillow-rgb": Decoder(PLAIN_RECIPE, _plain_rgb),
+}

