@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -40,6 +40,11 @@ class Outcome(StrEnum):
     def left_score(self) -> float:
         """The left side's score S in Elo's update: 1 win, 0 loss, 0.5 for a tie and for both bad."""
         return {Outcome.LEFT: 1.0, Outcome.RIGHT: 0.0}.get(self, 0.5)
+
+    @property
+    def mirrored(self) -> Outcome:
+        """The same verdict once the sides are swapped."""
+        return {Outcome.LEFT: Outcome.RIGHT, Outcome.RIGHT: Outcome.LEFT}.get(self, self)
 
 
 class VoterKind(StrEnum):
@@ -245,6 +250,92 @@ class VotedPair:
     left_id: int
     right_id: int
     outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCard:
+    """A judge as a voter: its voter id, the name it was asked for by, and all that changes a verdict of it."""
+
+    id: str
+    source: str
+    settings: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not self.id.startswith("judge:"):
+            raise ValueError(f"a judge's voter id begins with 'judge:', got {self.id!r}")
+        object.__setattr__(self, "settings", frozen_mapping(self.settings))
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(**self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeAnswer:
+    """What a judge said to one order of two images: the word it was read as, or unscored with a reason.
+
+    `raw` is all it said. `shares`: probabilities of the allowed words, where the judge gives any.
+    """
+
+    raw: str | None
+    word: str | None = None
+    reason: str = ""
+    unscored: str | None = None
+    shares: Mapping[str, float] | None = None
+    seconds: float | None = None
+    cost_usd: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.word is None) == (self.unscored is None):
+            raise ValueError(f"a JudgeAnswer is a word or unscored, got {self.word!r} and {self.unscored!r}")
+        if self.shares is not None:
+            object.__setattr__(self, "shares", frozen_mapping(self.shares))
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeVerdict:
+    """What a judge came to on two images of a prompt, computed once and append-only.
+
+    `left` and `right` are the images' sha256, in alphabetical order. `answers`: with the left one shown first, then
+    with the right one first. `outcome` is a TIE that is not `consistent` where the two orders disagree, None where
+    the pair is unscored. An unscored pair may be asked again: that is its next `attempt`.
+    """
+
+    judge_id: str
+    prompt_id: int
+    left: str
+    right: str
+    answers: tuple[JudgeAnswer, JudgeAnswer]
+    question_sha256: str
+    outcome: Outcome | None = None
+    consistent: bool | None = None
+    unscored: str | None = None
+    attempt: int = 0
+    run_id: int | None = None
+    at: datetime | None = None
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.outcome is None) == (self.unscored is None):
+            raise ValueError(f"a JudgeVerdict is an outcome or unscored, got {self.outcome!r} and {self.unscored!r}")
+        if (self.outcome is None) != (self.consistent is None):
+            raise ValueError("a scored JudgeVerdict is consistent or not, an unscored one is neither")
+        if not self.left <= self.right:
+            raise ValueError("a JudgeVerdict names its images in alphabetical order")
+
+    @property
+    def seconds(self) -> float | None:
+        return total([answer.seconds for answer in self.answers])
+
+    @property
+    def cost_usd(self) -> float | None:
+        return total([answer.cost_usd for answer in self.answers])
+
+
+def total(parts: Iterable[float | None]) -> float | None:
+    """The sum of what is known; None where nothing is."""
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,6 +224,66 @@ class BallotRow(Base):
     at: Mapped[datetime | None]
 
 
+class JudgeRow(Base):
+    """A judge as a voter. Append-only: other settings are another judge."""
+
+    __tablename__ = "judges"
+    id: Mapped[str] = mapped_column(String(128), ForeignKey("voters.id"), primary_key=True)
+    source: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    settings: Mapped[dict[str, Any]]
+    at: Mapped[datetime]
+
+
+class VerdictRow(Base):
+    """What a judge said of two images of a prompt, in both orders. Append-only.
+
+    The images are in alphabetical order of their hashes, so that a pair has one row whoever it is drawn for; an
+    unscored one may be asked again, which is another `attempt`.
+    """
+
+    __tablename__ = "verdicts"
+    __table_args__ = (
+        UniqueConstraint("judge_id", "prompt_id", "left_sha256", "right_sha256", "attempt"),
+        CheckConstraint("(outcome IS NULL) <> (unscored IS NULL)", name="outcome_or_unscored"),
+        CheckConstraint("left_sha256 <= right_sha256", name="ordered"),
+    )
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    judge_id: Mapped[str] = mapped_column(ForeignKey("judges.id"))
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"))
+    left_sha256: Mapped[str] = mapped_column(String(64))
+    right_sha256: Mapped[str] = mapped_column(String(64))
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    question_sha256: Mapped[str] = mapped_column(String(64))
+    answers: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    outcome: Mapped[Outcome | None] = mapped_column(text_enum(Outcome))
+    consistent: Mapped[bool | None]
+    unscored: Mapped[str | None] = mapped_column(Text)
+    seconds: Mapped[float | None]
+    cost_usd: Mapped[float | None]
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id"), index=True)
+    at: Mapped[datetime]
+
+
+class VerdictBattleRow(Base):
+    """Which battles a verdict was for; the judge's vote on such a battle is what the verdict said. Append-only."""
+
+    __tablename__ = "verdict_battles"
+    verdict_id: Mapped[int] = mapped_column(ForeignKey("verdicts.id"), primary_key=True)
+    battle_id: Mapped[int] = mapped_column(ForeignKey("battles.id"), primary_key=True, index=True)
+
+
+class VerdictClaimRow(Base):
+    """A pair that a run is asking about just now. It holds for as long as the run works; gone with the verdict."""
+
+    __tablename__ = "verdict_claims"
+    judge_id: Mapped[str] = mapped_column(ForeignKey("judges.id"), primary_key=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"), primary_key=True)
+    left_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    right_sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+
+
 class BoardRow(Base):
     """A cached leaderboard: which system and parameters, and the last vote it has counted.
 
