@@ -5,4 +5,14 @@ Two contracts, in `evaluators.base`. A name becomes an object by `arena.plugins.
 
 EVALUATORS = {
     "fid": "evaluators.distribution.fid:Fid",
+    "clipscore-l14": "evaluators.alignment.score:clipscore_l14",
+    "clipscore-hessel": "evaluators.alignment.score:clipscore_hessel",
+    "pickscore": "evaluators.alignment.score:pickscore",
+    "hpsv2.1": "evaluators.alignment.score:hpsv2_1",
+    "aesthetic-laion-v2": "evaluators.alignment.score:aesthetic_laion",
 }
+JUDGES = {
+    "teddy-judge": "evaluators.judge.local:embedded",
+    "local": "evaluators.judge.local:LocalModel",
+}
+"""Vision-language models that can judge, by `arena.plugins.resolve("judge", JUDGES, name)`."""

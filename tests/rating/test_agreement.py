@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
+import textwrap
 from collections import Counter
 from pathlib import Path
 
@@ -259,6 +261,13 @@ def test_scores_become_preferences() -> None:
     for bad in (-1, nan, np.inf):
         with pytest.raises(UsageError, match="cannot tie within"):
             preference(left, right, tie_within=bad)
+
+
+def test_the_snippet_of_the_docs_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "agreement.md").read_text()
+    snippet = next(block for block in re.findall(r"(?:^(?:    .*)?\n)+", page, re.MULTILINE) if "from arena" in block)
+    exec(textwrap.dedent(snippet), {})
+    assert "Agrees with people on 100% of 2 decisive pairs" in capsys.readouterr().out
 
 
 # One person against the rest.
