@@ -132,8 +132,9 @@ def find(
     *,
     torch_cache: Path | None = None,
     sources: Mapping[str, Source] = SOURCES,
+    download: bool = True,
 ) -> Weights:
-    """The weights of that name in this module's order, checked.
+    """The weights of that name in this module's order, checked. `download` False takes what is on this machine.
 
     `explicit` wins and is never passed over: a file, or a folder in the hub's layout for what lives on the hub.
     `torch_cache` is the folder of torch.hub's checkpoints, by default torch's own.
@@ -143,7 +144,7 @@ def find(
         raise UnknownName("weights", name, sources)
     source = sources[name]
     if source.repository:
-        return _checked_folder(source, _hub_folder(source, explicit))
+        return _checked_folder(source, _hub_folder(source, explicit, download))
     path = _find_file(source, explicit, torch_cache)
     return Weights(path, checked_sha256(path, set(source.accepted), source))
 
@@ -182,7 +183,7 @@ def _find_file(source: Source, explicit: Path | str | None, torch_cache: Path | 
     raise WeightsError(f"{source.title} is not installed: {source.remedy} (looked in {' and in '.join(looked_in)}).")
 
 
-def _hub_folder(source: Source, explicit: Path | str | None) -> Path:
+def _hub_folder(source: Source, explicit: Path | str | None, download: bool) -> Path:
     """The folder that holds the source's files: the caller's, else the hub's cache, else downloaded there."""
     if explicit is not None:
         missing = [name for name in source.files if not (Path(explicit) / name).is_file()]
@@ -197,6 +198,8 @@ def _hub_folder(source: Source, explicit: Path | str | None) -> Path:
     cached = [try_to_load_from_cache(source.repository, name) for name in source.files]
     if all(isinstance(path, str) for path in cached):
         return Path(str(cached[0])).parent
+    if not download:
+        raise WeightsError(f"{source.title} is not in the hub's cache: {source.remedy}.")
     try:
         downloaded = [hf_hub_download(source.repository, name) for name in source.files]
     except Exception as error:  # offline, no such revision, no space, a proxy's page: one remedy
