@@ -7,17 +7,17 @@ Percentile intervals of a rank correlation reach further down than up: every dra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse, stats
 
 from arena.errors import DataError
 from arena.rating import bradley_terry as bt
 from arena.rating.agreement import Estimate
-from arena.rating.comparisons import Floats, Ints
+from arena.rating.comparisons import Floats, Ints, aggregate
 from arena.rating.fusion import Paired
 from arena.rating.uncertainty import LEVEL
 
@@ -55,47 +55,75 @@ def boards(paired: Paired, *, rounds: int = 1000, seed: int = 0) -> BoardAgreeme
     """
     if not len(paired.left):
         raise DataError("No battle has both a human vote and a verdict; there are no boards to compare.")
-    members = sorted(_rated(paired, paired.human) & _rated(paired, paired.judge))
-    if len(members) < 3:
+    unit, times = _units(paired)
+    human, judge = (_Board.of(paired, codes, unit, len(times)) for codes in (paired.human, paired.judge))
+    shared = sorted({*human.members} & {*judge.members})
+    if len(shared) < 3:
         raise DataError(
-            f"{len(members)} models can be rated both by people and by the judge; rank agreement takes three."
+            f"{len(shared)} models can be rated both by people and by the judge; rank agreement takes three."
         )
-    kept = paired.among(members)
-    one, other = (_fit_all(kept, codes) for codes in (kept.human, kept.judge))
-    whole = np.ones((1, len(kept.left)))
-    theta, judged = one(whole, None)[0], other(whole, None)[0]
+    places = [[board.members.index(member) for member in shared] for board in (human, judge)]
+    starts = [board.fit(times[None].astype(np.float64))[0] for board in (human, judge)]
+    whole = [theta[place] for theta, place in zip(starts, places, strict=True)]
     rng = np.random.default_rng(seed)
-    drawn = [(one(weights, theta), other(weights, judged)) for weights in _drawn(kept, rounds, rng)]
-    rows = [(a, b) for many, others in drawn for a, b in zip(many, others, strict=True)]
+    drawn = (
+        (one[places[0]], other[places[1]])
+        for weights in _drawn(times, rounds, rng)
+        for one, other in zip(human.fit(weights, starts[0]), judge.fit(weights, starts[1]), strict=True)
+    )
     return BoardAgreement(
-        kept.contestants, tuple(bt.points(theta).tolist()), tuple(bt.points(judged).tolist()),
-        _summary((theta, judged), rows),
-    )  # fmt: skip
+        tuple(paired.contestants[member] for member in shared),
+        *(tuple(bt.points(theta).tolist()) for theta in whole),
+        _summary((whole[0], whole[1]), drawn),
+    )
 
 
-def _rated(paired: Paired, codes: Ints) -> set[int]:
-    votes = Paired(paired.contestants, paired.left, paired.right, codes, codes).votes()
-    return set(bt.components(bt.win_matrix(votes)).rated)
+def _units(paired: Paired) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What is drawn anew: the unit of each battle (n,), and how many of it there are (U,). A unit is a voter, or all
+    battles that agree in everything, so that the cost of a round does not grow with the votes."""
+    if paired.voter is not None:
+        unit = np.unique(paired.voter, return_inverse=True)[1]
+        return unit, np.ones(int(unit.max()) + 1, np.int64)
+    pair = np.asarray(paired.left, np.int64) * len(paired.contestants) + paired.right
+    _, unit, times = np.unique((pair * 4 + paired.human) * 4 + paired.judge, return_inverse=True, return_counts=True)
+    return unit, times
 
 
-def _fit_all(paired: Paired, codes: Ints) -> Callable[[Floats, Floats | None], Floats]:
-    """A function from weights of the battles (rounds, n) to strengths (rounds, M), NaN where there is no maximum."""
-    size, n = len(paired.contestants), len(paired.left)
-    score = bt.left_score(np.asarray(codes, np.int64))
-    rows = np.flatnonzero(~np.isnan(score))
-    forth, back = paired.left[rows] * size + paired.right[rows], paired.right[rows] * size + paired.left[rows]
-    cells = (np.concatenate([rows, rows]), np.concatenate([forth, back]))
-    wins = sparse.csr_array((np.concatenate([score[rows], 1 - score[rows]]), cells), shape=(n, size * size))
-    return lambda weights, start: bt.fit((weights @ wins).reshape(-1, size, size), start)
-
-
-def _drawn(paired: Paired, rounds: int, rng: np.random.Generator, part: int = 50) -> Iterator[Floats]:
-    """Weights of the battles (part, n), units drawn anew with replacement."""
-    unit = np.arange(len(paired.left)) if paired.voter is None else np.unique(paired.voter, return_inverse=True)[1]
-    units = int(unit.max()) + 1
+def _drawn(
+    times: NDArray[np.int64], rounds: int, rng: np.random.Generator, part: int = 50
+) -> Iterator[NDArray[np.float64]]:
+    """How often each unit is drawn (part, U), as many in all as there are."""
+    total = int(times.sum())
     for start in range(0, rounds, part):
-        times = rng.multinomial(units, np.full(units, 1 / units), min(part, rounds - start))
-        yield times[:, unit].astype(np.float64)
+        yield rng.multinomial(total, times / total, min(part, rounds - start)).astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class _Board:
+    """Who can be rated (positions), and the wins (U, K K) among them in one of each unit."""
+
+    members: tuple[int, ...]
+    wins: sparse.csr_array
+
+    @classmethod
+    def of(cls, paired: Paired, codes: Ints, unit: Ints, units: int) -> _Board:
+        votes = aggregate(paired.contestants, paired.left, paired.right, codes)
+        members = bt.components(bt.win_matrix(votes)).rated
+        place = np.full(len(paired.contestants), -1)
+        place[list(members)] = np.arange(len(members))
+        left, right, score = place[paired.left], place[paired.right], bt.left_score(np.asarray(codes, np.int64))
+        rows = np.flatnonzero((left >= 0) & (right >= 0) & ~np.isnan(score))
+        if paired.voter is None:
+            rows = rows[np.unique(unit[rows], return_index=True)[1]]
+        left, right, score, size = left[rows], right[rows], score[rows], len(members)
+        cells = (np.tile(unit[rows], 2), np.concatenate([left * size + right, right * size + left]))
+        wins = sparse.csr_array((np.concatenate([score, 1 - score]), cells), shape=(units, size * size))
+        return cls(members, wins)
+
+    def fit(self, times: Floats, start: Floats | None = None) -> Floats:
+        """Strengths (rounds, K) of so many of each unit (rounds, U); NaN in a round that has no maximum."""
+        size = len(self.members)
+        return bt.fit((times @ self.wins).reshape(-1, size, size), start)
 
 
 def correlation(

@@ -35,7 +35,9 @@ def votes(seed: int, n: int = 600, noise: float = 1.0, voters: int | None = None
 
 
 def board_of(paired: Paired, codes: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
-    return bt.fit(bt.win_matrix(aggregate(NAMES, paired.left[rows], paired.right[rows], codes[rows])))
+    """Strengths of those who fought in these rows."""
+    names = NAMES[: 1 + max(paired.left[rows].max(), paired.right[rows].max())]
+    return bt.fit(bt.win_matrix(aggregate(names, paired.left[rows], paired.right[rows], codes[rows])))
 
 
 def test_boards_are_bradley_terrys_and_ranks_are_scipys() -> None:
@@ -54,12 +56,15 @@ def test_intervals_are_those_of_boards_refitted_to_drawn_rows(voters: int | None
     """The same draws in a plain loop: rows repeated and fitted one board at a time. Tolerance: the fit's."""
     paired = votes(1, noise=2.0, voters=voters)
     found = boards(paired, rounds=40, seed=5)
-    units = len(paired.left) if voters is None else voters
+    if voters is None:
+        same = np.stack([paired.left, paired.right, paired.human, paired.judge])
+        _, first, counts = np.unique(same, axis=1, return_index=True, return_counts=True)
+    else:
+        counts = np.ones(voters)
     rng = np.random.default_rng(5)
     taus = []
-    for times in rng.multinomial(units, np.full(units, 1 / units), 40):
-        repeat = times if voters is None else times[paired.voter]
-        rows = np.repeat(np.arange(len(paired.left)), repeat)
+    for times in rng.multinomial(int(counts.sum()), counts / counts.sum(), 40):
+        rows = np.repeat(first, times) if voters is None else np.repeat(np.arange(600), times[paired.voter])
         taus.append(stats.kendalltau(board_of(paired, paired.human, rows), board_of(paired, paired.judge, rows))[0])
     interval = (found.ranks.kendall.low, found.ranks.kendall.high)
     assert interval == pytest.approx(np.quantile(taus, [0.025, 0.975]), abs=1e-9)
@@ -88,6 +93,9 @@ def test_only_whom_both_can_rate_is_compared() -> None:
     judge = np.where(touches, np.where(paired.left == 4, Code.LEFT, Code.RIGHT), paired.judge)
     found = boards(Paired(NAMES, paired.left, paired.right, paired.human, judge), rounds=5)
     assert found.contestants == NAMES[:4]
+    # Each board is its own, e's votes included where it is rated.
+    assert found.human == pytest.approx(bt.points(board_of(paired, paired.human))[:4])
+    assert found.judge == pytest.approx(bt.points(board_of(paired, judge, ~touches)))
     small = (paired.left < 2) & (paired.right < 2)
     with pytest.raises(DataError, match="2 models can be rated both"):
         boards(Paired(NAMES, *(a[small] for a in (paired.left, paired.right, paired.human, paired.judge))))
