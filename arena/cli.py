@@ -16,6 +16,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from arena import cli_judge, cli_metrics
 from arena.console import DataDir, Json, bar, err, out, stoppable
 from arena.errors import ArenaError, EnvironmentFault
 from arena.settings import Settings, load_settings
@@ -30,6 +31,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The image-generation arena: blind votes on pairs of images, Elo ratings, FID.",
 )
+
+
+app.add_typer(cli_metrics.app)
+app.add_typer(cli_judge.app)
 
 
 def main() -> None:
@@ -357,48 +362,6 @@ def replay(data_dir: DataDir = None) -> None:
     if live != again:
         raise ArenaError(f"The live ratings {live} are not the replay's {again}; the next vote computes them anew.")
     out.print(f"{len(votes)} votes replayed: {len(live)} live ratings are equal to the last bit.")
-
-
-@app.command()
-def fid(
-    real_dir: Annotated[Path, typer.Argument(help="Folder of real images.")],
-    generated_dir: Annotated[Path, typer.Argument(help="Folder of generated images.")],
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
-    limit: Annotated[int | None, typer.Option(min=2, help="Use the first N images of each folder.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, …")] = "cpu",
-    weights: Annotated[
-        Path | None, typer.Option(help="Inception weights; otherwise found, see `arena doctor`.")
-    ] = None,
-    data_dir: DataDir = None,
-    as_json: Json = False,
-) -> None:
-    """Fréchet Inception distance between two folders of images."""
-    from evaluators.distribution.fid import fid as compute
-
-    settings = load_settings(data_dir=data_dir)
-    with stoppable("nothing was stored"), bar("FID", console=err) as update:
-        result = compute(
-            real_dir,
-            generated_dir,
-            batch_size=batch_size,
-            limit=limit,
-            device=device,
-            weights=weights or settings.inception_weights,
-            cache_dir=settings.cache_dir,
-            progress=lambda stage, done, total: update(stage, done, total, ""),
-        )
-    for path, reason in result.dropped:
-        err.print(f"dropped: {path}: {reason}", markup=False)
-    for path, note in result.converted:
-        err.print(f"converted: {path}: {note}", markup=False)
-    for warning in result.warnings:
-        err.print(f"warning: {warning}", markup=False)
-    if as_json:
-        print(json.dumps(result.as_json()))
-        return
-    out.print(f"[bold]FID {result.fid:.4f}[/bold]  ({result.n_real} real, {result.n_generated} generated)")
-    out.print(f"protocol {result.protocol.id}, fingerprint {result.protocol.fingerprint[:12]}…, "
-              f"weights sha256 {result.weights_sha256[:12]}…, {result.seconds:.1f} s", soft_wrap=True)  # fmt: skip
 
 
 @app.command("run", hidden=True)

@@ -2,20 +2,25 @@
 
 A distance between sets sees such differences as well as it sees the pictures (Parmar, Zhang and Zhu 2022,
 arXiv:2104.11222, measured several points of FID for a resize or a JPEG quality), so they are said beside the score.
-Only headers are read; copies are found by the pixels' hashes that extraction knows already.
+Facts come from headers; copies are found by the pixels' hashes.
 """
 
 from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from PIL import Image
+
+from arena.errors import ImageError
+from evaluators.distribution.extract import pixels_sha256
+from evaluators.images import decode_noted, list_folder, read_bytes, require_images
 
 # Annex K.1 of the JPEG standard (ITU T.81): the luminance table that libjpeg scales by quality.
 _LUMINANCE = (
@@ -65,6 +70,27 @@ class Audit:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def audit_folders(
+    real: Path, generated: Path, progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+) -> Audit:
+    """Audits two folders; reads every image once. Raises ImageError where a folder cannot be used."""
+    sides = []
+    for side, folder in (("real", real), ("generated", generated)):
+        listing = list_folder(folder)
+        require_images(listing)
+        facts: dict[str, ImageFacts] = {}
+        pixels: dict[str, str] = {}
+        for done, name in enumerate(listing.images, start=1):
+            with suppress(ImageError):  # what cannot be decoded is dropped, and said, where scores are made
+                content = read_bytes(listing.folder / name)
+                pixels[name] = pixels_sha256(decode_noted(content).pixels)
+                facts[name] = look(content)
+            progress(side, done, len(listing.images))
+        sides.append((facts, pixels))
+    (ours, our_pixels), (theirs, their_pixels) = sides
+    return audit(ours, theirs, our_pixels, their_pixels)
 
 
 def look(source: Path | bytes) -> ImageFacts:

@@ -1,0 +1,515 @@
+"""Two sets of images, any number of metrics: features once for each recipe, then every figure asked for.
+
+    images -> features -> statistics -> distance -> Figure
+
+    from evaluators.distribution.measure import measure
+
+    found = measure("real/", "generated/", ["fid-clean", "kid", "prdc"])
+    for figure in found.figures:
+        print(figure.metric, figure.value, figure.low, figure.high, figure.protocol.id)
+
+Nothing heavy loads where every image's features are in the cache already.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arena.domain import Protocol, Score, frozen_mapping
+from arena.errors import DataError, UsageError, WeightsError
+from evaluators.base import ImageSet, Progress, no_progress
+from evaluators.distribution import kernel, neighbours, uncertainty
+from evaluators.distribution.cache import FeatureCache
+from evaluators.distribution.extract import FeatureSet, extract
+from evaluators.distribution.features import Extractor, open_extractor
+from evaluators.distribution.frechet import Side, frechet, prepare
+from evaluators.distribution.recipes import DEFAULT_METRIC, METRICS, MetricRecipe, feature_recipe, metric_recipe
+from evaluators.distribution.reference import is_reference, read_reference
+from evaluators.images import list_folder, require_images
+
+ALL = "all"
+DEFAULT_CACHE = Path.home() / ".cache" / "image-arena"
+WORST = 10
+"""So many images, those that add most to a distance, are named with it."""
+SMALLEST = 16
+"""No distance of fewer images is shown on a curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number of one protocol with all that is needed to defend it.
+
+    `value` is what the protocol defines. [low, high] is a 95% interval; for a Fréchet distance it lies around
+    `debiased`, as the plain value depends on the number of images. None where an uncertainty is not known.
+    """
+
+    metric: str
+    protocol: Protocol
+    value: float
+    n_real: int | None
+    n_generated: int | None
+    debiased: float | None = None
+    standard_error: float | None = None
+    low: float | None = None
+    high: float | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "details", frozen_mapping(self.details))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "metric": self.metric,
+            "value": self.value,
+            "debiased": self.debiased,
+            "standard_error": self.standard_error,
+            "low": self.low,
+            "high": self.high,
+            "n_real": self.n_real,
+            "n_generated": self.n_generated,
+            "protocol": self.protocol.id,
+            "fingerprint": self.protocol.fingerprint,
+            "details": dict(self.details),
+            "warnings": list(self.warnings),
+        }
+
+    def as_score(self, subject: str, contestant_id: int | None = None, run_id: int | None = None) -> Score:
+        stored_elsewhere = ("metric", "value", "protocol", "fingerprint", "details")
+        beside = {name: value for name, value in self.as_json().items() if name not in stored_elsewhere}
+        return Score(
+            subject,
+            self.metric,
+            self.protocol,
+            value=self.value,
+            details={**beside, **self.details},
+            contestant_id=contestant_id,
+            run_id=run_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Distance of the first set minus that of the second from the same real images, on images of the same names.
+
+    Below 0 the first is closer. [low, high] is a 95% interval; `n` pairs.
+    """
+
+    metric: str
+    protocol: Protocol
+    value: float
+    standard_error: float
+    low: float
+    high: float
+    n: int
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "metric": self.metric,
+            "value": self.value,
+            "standard_error": self.standard_error,
+            "low": self.low,
+            "high": self.high,
+            "n": self.n,
+            "protocol": self.protocol.id,
+            "fingerprint": self.protocol.fingerprint,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """Both sides as one feature recipe sees them. `real` is None where only a reference's statistics are known."""
+
+    protocol: Protocol
+    real: FeatureSet | None
+    generated: FeatureSet
+    reference: Side
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def real_features(self) -> np.ndarray:
+        """float32 (n, d). Raises DataError where only statistics are known."""
+        if self.reference.features is None:
+            raise DataError(
+                "The reference has statistics alone, which do for Fréchet distances; this metric needs the features "
+                "of its images: give their folder."
+            )
+        return self.reference.features
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """All figures, what was left out and why, and how it went.
+
+    `unscored` holds (metric, reason). `dropped` and `converted` hold (path, reason), with paths that begin with
+    "real: " or "generated: ". `seconds` is wall time; `cached` of `images` features came from the cache. `sets` holds
+    the features by the id of their recipe.
+    """
+
+    figures: tuple[Figure, ...]
+    unscored: tuple[tuple[str, str], ...]
+    dropped: tuple[tuple[str, str], ...]
+    converted: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+    images: int
+    cached: int
+    seconds: float
+    sets: Mapping[str, Sets]
+
+    def figure(self, metric: str) -> Figure:
+        """The figure of that name. Raises UsageError where there is none."""
+        for one in self.figures:
+            if metric in (one.metric, one.protocol.id):
+                return one
+        raise UsageError(f"There is no figure {metric!r}: {', '.join(one.metric for one in self.figures) or 'none'}.")
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "figures": [figure.as_json() for figure in self.figures],
+            "unscored": dict(self.unscored),
+            "dropped": dict(self.dropped),
+            "warnings": list(self.warnings),
+            "images": self.images,
+            "cached": self.cached,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How images become features: where caches and weights are, and what computes.
+
+    `weights` holds paths by network; others are found. `cache_dir` None keeps nothing.
+    """
+
+    cache_dir: Path | str | None = DEFAULT_CACHE
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    device: str = "cpu"
+    engine: str = "torch"
+    batch_size: int | None = None
+    threads: int | None = None
+
+    def extractor(self, recipe: MetricRecipe, download: bool = True) -> Extractor:
+        """Of the recipe's features. Raises what `open_extractor` raises."""
+        return open_extractor(
+            recipe.features,
+            weights_path=self.weights.get(feature_recipe(recipe.features).network),
+            device=self.device,
+            engine=self.engine,
+            batch_size=self.batch_size,
+            threads=self.threads,
+            download=download,
+        )
+
+
+def measure(
+    real: ImageSet,
+    generated: ImageSet,
+    metrics: Sequence[str] = (DEFAULT_METRIC,),
+    *,
+    setup: Setup | None = None,
+    limit: int | None = None,
+    curve: bool = False,
+    progress: Progress = no_progress,
+) -> Measurement:
+    """Every metric asked for between two sets, each a folder or uint8 RGB arrays (h, w, 3) of any sizes.
+
+    `real` may also be a statistics file of `arena stats`, or a .npz with mu and sigma of pytorch-fid or clean-fid.
+    `metrics` are ids or names of `recipes.METRICS`; ["all"] takes the arena's own, as far as their weights are here,
+    and says which are not. `limit` takes the first images of each set, in path order. `curve` adds the distance of
+    smaller and smaller parts. `progress(stage, done, total)` is called after every image; what it raises stops the
+    work, and what was computed is in the cache.
+
+    Raises ImageError (a set that cannot be used), DataError (a file of statistics, or features), UnknownName,
+    UsageError, WeightsError, and EnvironmentFault.
+    """
+    started = time.perf_counter()
+    setup = setup or Setup()
+    recipes, unscored = _available(metrics, setup)
+    for images in (real, generated):
+        _require_something(images)
+    cache = FeatureCache(setup.cache_dir)
+    try:
+        sets = {
+            name: _sets(name, real, generated, setup.extractor(recipe), cache, limit, progress)
+            for name, recipe in {recipe.features: recipe for recipe in recipes}.items()
+        }
+        figures: list[Figure] = []
+        for recipe in recipes:
+            progress(recipe.id, 0, 1)
+            try:
+                figures += figures_of(recipe, sets[recipe.features], curve=curve)
+            except DataError as error:
+                if len(recipes) == 1:
+                    raise
+                unscored.append((recipe.id, str(error)))
+            progress(recipe.id, 1, 1)
+    finally:
+        cache.close()
+    both = [(side, one) for pair in sets.values() for side, one in _sides(pair)]
+    return Measurement(
+        figures=tuple(figures),
+        unscored=tuple(unscored),
+        dropped=_once((f"{side}: {path}", why) for side, one in both for path, why in one.dropped),
+        converted=_once((f"{side}: {path}", note) for side, one in both for path, note in one.converted),
+        warnings=_once(
+            [
+                *(warning for pair in sets.values() for warning in pair.warnings),
+                *(notice for _, one in both for notice in one.notices),
+                *_warnings(real, generated, both),
+            ]
+        ),
+        images=sum(len(one) for _, one in both),
+        cached=sum(one.cached for _, one in both),
+        seconds=time.perf_counter() - started,
+        sets=sets,
+    )
+
+
+def figures_of(recipe: MetricRecipe, sets: Sets, *, curve: bool = False) -> list[Figure]:
+    """The figures of one metric: one, or four for prdc. Raises DataError where the sets are too small or not finite."""
+    return DISTANCES[recipe.distance](recipe, sets, curve)
+
+
+def difference(recipe: MetricRecipe, sets: Sets, first: FeatureSet, second: FeatureSet) -> Difference:
+    """The paired difference of two generated sets by the names of their images, for Fréchet distances and kernels.
+
+    Raises DataError where they share fewer than two names, UsageError for a metric without a paired difference.
+    """
+    rows = {name: row for row, name in enumerate(second.names)}
+    pairs = [(row, rows[name]) for row, name in enumerate(first.names) if name in rows]
+    if len(pairs) < 2:
+        raise DataError(f"A paired difference needs images of the same names, and {len(pairs)} are in both sets.")
+    x, y = first.features[[row for row, _ in pairs]], second.features[[row for _, row in pairs]]
+    if recipe.distance == "frechet":
+        found = uncertainty.paired_difference(sets.reference, x, y, reference=_kind(sets.reference))
+    elif recipe.distance in KERNELS:
+        found = kernel.paired_difference(sets.real_features, x, y, **KERNELS[recipe.distance](recipe))
+    else:
+        raise UsageError(f"{recipe.id} has no paired difference: use kid@1 or a Fréchet distance.")
+    return Difference(
+        recipe.name, recipe.protocol(sets.protocol), found.value, found.se, found.low, found.high, len(pairs)
+    )
+
+
+def differences(
+    found: Measurement,
+    other: ImageSet,
+    *,
+    setup: Setup | None = None,
+    limit: int | None = None,
+    progress: Progress = no_progress,
+) -> list[Difference]:
+    """The paired difference of a measurement's generated set from another one, for every metric that has one.
+
+    Arguments as in `measure`, and what it raises; DataError where the sets share fewer than two names.
+    """
+    setup = setup or Setup()
+    cache = FeatureCache(setup.cache_dir)
+    recipes = [metric_recipe(one.protocol.id) for one in found.figures]
+    paired = {recipe.id: recipe for recipe in recipes if recipe.distance in PAIRED}
+    others: dict[str, FeatureSet] = {}
+    try:
+        for recipe in paired.values():
+            if recipe.features not in others:
+                others[recipe.features] = extract(
+                    other, setup.extractor(recipe), cache=cache, limit=limit, progress=progress,
+                    stage=f"second, {recipe.features}",
+                )  # fmt: skip
+    finally:
+        cache.close()
+    return [
+        difference(recipe, found.sets[recipe.features], found.sets[recipe.features].generated, others[recipe.features])
+        for recipe in paired.values()
+    ]
+
+
+def _available(metrics: Sequence[str], setup: Setup) -> tuple[list[MetricRecipe], list[tuple[str, str]]]:
+    """The recipes asked for; of "all", those whose weights are here, and (id, reason) of the others."""
+    if list(metrics) != [ALL]:
+        return [metric_recipe(name) for name in dict.fromkeys(metrics)], []
+    usable, unscored = [], []
+    for recipe in METRICS.values():
+        if recipe.same_as or feature_recipe(recipe.features).precision != "float32":
+            continue
+        try:
+            setup.extractor(recipe, download=False)
+            usable.append(recipe)
+        except WeightsError as error:
+            unscored.append((recipe.id, str(error)))
+    return usable, unscored
+
+
+def _sets(
+    name: str,
+    real: ImageSet,
+    generated: ImageSet,
+    extractor: Extractor,
+    cache: FeatureCache,
+    limit: int | None,
+    progress: Progress,
+) -> Sets:
+    def features(side: str, images: ImageSet) -> FeatureSet:
+        return extract(images, extractor, cache=cache, limit=limit, progress=progress, stage=f"{side}, {name}")
+
+    if is_reference(real):
+        known = read_reference(Path(str(real)), extractor, cache)
+        return Sets(extractor.protocol, None, features("generated", generated), known.side, known.warnings)
+    found = features("real", real)
+    return Sets(extractor.protocol, found, features("generated", generated), prepare(found.features))
+
+
+def _require_something(images: ImageSet) -> None:
+    """A wrong path is said before anything slow starts."""
+    if isinstance(images, str | Path) and not is_reference(images):
+        require_images(list_folder(images))
+
+
+def _sides(sets: Sets) -> list[tuple[str, FeatureSet]]:
+    return [*([("real", sets.real)] if sets.real else []), ("generated", sets.generated)]
+
+
+def _kind(reference: Side) -> uncertainty.Reference:
+    """Real images at hand are a sample of what is to be matched; statistics alone are the very thing."""
+    return uncertainty.Reference.FIXED if reference.features is None else uncertainty.Reference.SAMPLE
+
+
+def _frechet(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
+    reference, side = sets.reference, prepare(sets.generated.features)
+    found, kind = frechet(reference, side), _kind(sets.reference)
+    estimate = uncertainty.debiased(reference, side, reference=kind)
+    worst = _worst(sets.generated, uncertainty.contributions(reference, side))
+    details = {
+        "path": found.path,
+        "rank": found.rank,
+        "clamped": found.clamped,
+        "clamped_share": found.clamped_share,
+        "rounding": found.rounding,
+        "mean_term": found.mean_term,
+        "reference": kind.value,
+        "unseen": estimate.unseen,
+        "worst": worst,
+    }
+    if curve:
+        details["curve"] = _curve(sets.generated.features, lambda part: frechet(reference, part).value)
+    return [
+        Figure(
+            metric=recipe.name,
+            protocol=recipe.protocol(sets.protocol),
+            value=found.value,
+            n_real=reference.n,
+            n_generated=len(sets.generated),
+            debiased=estimate.value,
+            standard_error=estimate.se,
+            low=estimate.low,
+            high=estimate.high,
+            details=details,
+            warnings=(estimate.reliability,) if estimate.reliability else (),
+        )
+    ]
+
+
+def _kernel(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
+    real, settings = sets.real_features, recipe.settings
+    unbiased = settings.get("estimate") != "V-statistic"
+
+    def compare(part: np.ndarray) -> kernel.Discrepancy:
+        if recipe.distance == "kid":
+            return kernel.kid(real, part)
+        return kernel.cmmd(real, part, unbiased=unbiased, sigma=settings["sigma"], scale=settings["scale"])
+
+    found = compare(sets.generated.features)
+    details = {"curve": _curve(sets.generated.features, lambda part: compare(part).value)} if curve else {}
+    return [
+        Figure(
+            metric=recipe.name,
+            protocol=recipe.protocol(sets.protocol),
+            value=found.value,
+            n_real=found.n_real,
+            n_generated=found.n_generated,
+            standard_error=found.se,
+            low=found.low,
+            high=found.high,
+            details=details,
+        )
+    ]
+
+
+def _prdc(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
+    found = neighbours.prdc(sets.real_features, sets.generated.features, recipe.settings["k"])
+    return [
+        Figure(
+            metric=name,
+            protocol=recipe.protocol(sets.protocol),
+            value=estimate.value,
+            n_real=found.n_real,
+            n_generated=found.n_generated,
+            standard_error=estimate.se,
+            low=estimate.low,
+            high=estimate.high,
+        )
+        for name in ("precision", "recall", "density", "coverage")
+        for estimate in [getattr(found, name)]
+    ]
+
+
+DISTANCES: Mapping[str, Callable[[MetricRecipe, Sets, bool], list[Figure]]] = {
+    "frechet": _frechet,
+    "kid": _kernel,
+    "cmmd": _kernel,
+    "prdc": _prdc,
+}
+KERNELS: Mapping[str, Callable[[MetricRecipe], dict[str, Any]]] = {
+    "kid": lambda recipe: {"kernel": kernel.polynomial},
+    "cmmd": lambda recipe: {
+        "kernel": kernel.gaussian(recipe.settings["sigma"]),
+        "scale": recipe.settings["scale"],
+    },
+}
+
+PAIRED = ("frechet", *KERNELS)
+
+
+def _worst(images: FeatureSet, contributions: np.ndarray) -> list[list[Any]]:
+    """[name, contribution] of the images that add most to the distance, the worst first."""
+    order = np.argsort(-contributions, kind="stable")[:WORST]
+    return [[images.names[row], float(contributions[row])] for row in order]
+
+
+def _curve(features: np.ndarray, distance: Callable[[np.ndarray], float]) -> list[list[float]]:
+    """[n, mean distance of disjoint parts of n images] for all images, half of them, a quarter, …
+
+    Parts are taken from one random order, so that folders sorted by content do no harm.
+    """
+    shuffled = features[np.random.default_rng(0).permutation(len(features))]
+    points, parts = [], 1
+    while (n := len(features) // parts) >= SMALLEST or parts == 1:
+        values = [distance(shuffled[start * n : (start + 1) * n]) for start in range(min(parts, 4))]
+        points.append([n, float(np.mean(values))])
+        parts *= 2
+    return points[::-1]
+
+
+def _warnings(real: ImageSet, generated: ImageSet, sides: list[tuple[str, FeatureSet]]) -> list[str]:
+    found = []
+    for side, one in sides:
+        if one.dropped:
+            total = len(one.dropped) + len(one)
+            found.append(f"{len(one.dropped)} of {total} {side} images were dropped: not decodable.")
+    if isinstance(real, str | Path) and isinstance(generated, str | Path):
+        ours, theirs = Path(real).resolve(), Path(generated).resolve()
+        if ours == theirs:
+            found.append("The real and the generated folder are the same.")
+        elif ours.is_relative_to(theirs) or theirs.is_relative_to(ours):
+            found.append("One folder lies inside the other, so its images count on both sides.")
+    return found
+
+
+def _once(items: Any) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(items))
