@@ -5,9 +5,12 @@ Order, strongest first: arguments, environment (`ARENA_…`), `arena.toml` in th
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -35,6 +38,17 @@ class Settings(BaseSettings):
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(default=8, description="images generated at once")
     threads: Annotated[int, Field(ge=0)] = Field(default=0, description="CPU threads of torch; 0 leaves its own choice")
+    judge: str = Field(
+        default="teddy", description="the judge that is asked unless another is named, see docs/judging.md"
+    )
+    judge_options: dict[str, Any] = Field(default={}, description="its options, such as base_url; never a key")
+    judge_batch: Annotated[int, Field(ge=1)] = Field(default=16, description="pairs judged between two commits")
+    gate_rating: float | None = Field(
+        default=None, description="people vote on a contestant once the judge rates it so high; off when not set"
+    )
+    gate_top_half: bool = Field(
+        default=False, description="people vote on a contestant once its interval reaches the judge's top half"
+    )
     inception_weights: Path | None = Field(
         default=None, description="file with FID's Inception weights; otherwise found, see `arena doctor`"
     )
@@ -57,7 +71,10 @@ class Settings(BaseSettings):
     def as_environment(self) -> dict[str, str]:
         """The same settings as environment variables, for a child process."""
         values = {**self.model_dump(exclude_none=True), "data_dir": self.data_dir.absolute(), "database_url": self.url}
-        return {f"ARENA_{name.upper()}": str(value) for name, value in values.items()}
+        return {
+            f"ARENA_{name.upper()}": json.dumps(value) if isinstance(value, dict) else str(value)
+            for name, value in values.items()
+        }
 
     @property
     def images_dir(self) -> Path:
@@ -66,6 +83,30 @@ class Settings(BaseSettings):
     @property
     def cache_dir(self) -> Path:
         return self.data_dir / "cache"
+
+
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+
+
+def variable_name(name: str) -> str:
+    """The name of the environment variable that holds a key; the key itself stands in no setting.
+
+    Raises SettingsError for what is no such name, without quoting it: it may be the key.
+    """
+    if not VARIABLE.fullmatch(name):
+        raise SettingsError(
+            "A key is given by the NAME of its environment variable, in capitals, such as OPENAI_API_KEY; what was "
+            "given is something else, and not shown in case it is the key."
+        )
+    return name
+
+
+def secret(variable: str) -> str:
+    """The key that an environment variable holds. Raises SettingsError where there is none."""
+    key = os.environ.get(variable_name(variable), "").strip()
+    if not key or not key.isascii() or not key.isprintable():
+        raise SettingsError(f"The environment variable {variable} holds no usable key; export {variable}=… first.")
+    return key
 
 
 def load_settings(**overrides: object) -> Settings:

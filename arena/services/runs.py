@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
     from arena.bootstrap import Arena
 
-JOBS: dict[str, str] = {}
+JOBS: dict[str, str] = {
+    RunKind.BENCHMARK: "arena.services.benchmarks:job",
+    RunKind.JUDGE: "arena.services.judging:job",
+}
 """Kind of run -> the job, as "module:function"."""
 PROGRAM = (sys.executable, "-m", "arena.cli", "run")
 BEAT_SECONDS = 10.0

@@ -1,0 +1,70 @@
+"""Which judge is asked: from a name such as "teddy", "local:FOLDER" or "openai:MODEL" to the judge itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arena.domain import JudgeCard
+from arena.errors import UnknownName, UsageError
+from arena.plugins import known_names, resolve
+from arena.settings import Settings, variable_name
+from evaluators.judge import JUDGES
+
+if TYPE_CHECKING:
+    from evaluators.judge.modes import Judge
+
+KIND = "judge"
+
+
+def known() -> list[str]:
+    """The names that a judge's name may begin with."""
+    return known_names(KIND, JUDGES)
+
+
+def parts(source: str) -> tuple[str, tuple[str, ...]]:
+    """The name in the table and what follows its colon, if anything. An existing folder is a local model."""
+    if Path(source).is_dir():
+        return "local", (source,)
+    name, colon, what = source.partition(":")
+    return name, (what,) if colon else ()
+
+
+def checked_name(source: str) -> None:
+    """Raises UnknownName for a judge that no table knows; loads nothing."""
+    name, _ = parts(source)
+    if name not in known():
+        raise UnknownName(KIND, source, known())
+
+
+def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options. Raises SettingsError where a key stands in place of the variable that holds it."""
+    for name, value in options.items():
+        if "key" in name or "token" in name.split("_"):
+            variable_name(str(value))
+    return dict(options)
+
+
+def open_judge(source: str, options: Mapping[str, Any], settings: Settings) -> Judge:
+    """The judge, loaded; its model may be heavy.
+
+    Raises UnknownName, UsageError for options it does not take, or the model's own error.
+    """
+    from evaluators.judge.modes import Judge
+
+    name, what = parts(source)
+    make = resolve(KIND, JUDGES, name)
+    try:
+        model = make(*what, **checked_options(options))
+    except TypeError as error:
+        raise UsageError(f"The judge {source!r} with the options {dict(options)} does not fit: {error}.") from error
+    if settings.threads and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(settings.threads)
+    return Judge(model)
+
+
+def card(source: str, judge: Judge) -> JudgeCard:
+    """The judge as the ledger knows it."""
+    return JudgeCard(judge.voter_id, source, judge.settings)
