@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint lock bench-teddies bench-ratings bench-board simulate-coverage simulate-matchmaking install clean
+.PHONY: demo test lint lock bench-teddies bench-ratings bench-board bench-judge simulate-coverage simulate-matchmaking install clean
 
 demo: install
 	@exec $(BIN)/arena demo
@@ -27,6 +27,10 @@ bench-ratings: install
 bench-board: install
 	$(BIN)/python benchmarks/board_from_sql.py
 
+# The embedded judge: right answers, agreement on generated pairs, injections, verdicts per second, memory.
+bench-judge: install
+	$(BIN)/python benchmarks/judge.py
+
 # Do 95% intervals and rank sets hold what they say? How many votes does adaptive matchmaking save?
 simulate-coverage: install
 	$(BIN)/python benchmarks/simulate_coverage.py
@@ -46,7 +50,7 @@ install: .venv/installed
 
 # Resolve the dependencies of pyproject.toml anew, with hashes, for every platform.
 lock: install
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra postgres --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra openvino --extra postgres --universal --python-version 3.11 \
 		--generate-hashes --upgrade --quiet --output-file requirements.lock
 
 clean:

@@ -57,9 +57,11 @@ def open_extractor(
     engine: str = "torch",
     batch_size: int | None = None,
     threads: int | None = None,
+    download: bool = True,
 ) -> Extractor:
     """The feature recipe of that id on "cpu", "cuda" or "cuda:<number>".
 
+    `download` False refuses weights that are not on this machine yet.
     `engine` "openvino" is a faster CPU engine of the same precision. `batch_size` is the network's, by default 8 on a
     CPU and 64 on a GPU. `threads` (by default one a core, at most 16) read and decode, and on a CPU run the network.
 
@@ -70,7 +72,7 @@ def open_extractor(
     _check_choices(recipe, device, engine, batch_size, threads)
     return Extractor(
         recipe,
-        weights.find(recipe.network, weights_path),
+        weights.find(recipe.network, weights_path, download=download),
         device,
         engine,
         batch_size or (CPU_BATCH if device == "cpu" else GPU_BATCH),
@@ -293,16 +295,12 @@ def _torch(extractor: Extractor) -> Network:
 
 def _openvino(extractor: Extractor) -> Network:
     """One stream of one thread for each thread of ours, each with its own request."""
-    import openvino
-
     from evaluators.distribution import networks
 
     recipe = extractor.recipe
-    shape = (extractor.batch_size, 3, recipe.side, recipe.side)
-    network = networks.build(replace(recipe, precision="float32"), extractor.weights)
-    compiled = openvino.Core().compile_model(
-        networks.to_openvino(network, shape),
-        "CPU",
+    compiled = networks.compiled_by_openvino(
+        networks.build(replace(recipe, precision="float32"), extractor.weights),
+        (extractor.batch_size, 3, recipe.side, recipe.side),
         {
             "INFERENCE_PRECISION_HINT": _OPENVINO_PRECISION[recipe.precision],
             "NUM_STREAMS": extractor.threads,

@@ -12,8 +12,10 @@ features by float32 rounding alone (below 1e-5 of the largest).
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -193,10 +195,13 @@ NETWORKS: Mapping[str, Callable[[Weights], nn.Module]] = {
 }
 
 
-def to_openvino(network: nn.Module, shape: tuple[int, int, int, int]) -> object:
-    """The network as an OpenVINO model of that one input shape. Raises ImportError without OpenVINO."""
-    import openvino
-
+def compiled_by_openvino(network: nn.Module, shape: tuple[int, int, int, int], settings: Mapping[str, object]) -> Any:
+    """The network compiled by OpenVINO for the CPU and that one input shape. Raises ImportError without OpenVINO."""
+    # OpenVINO reports its import and every conversion to Google Analytics unless this package is missing.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # of torch.jit and of packages that OpenVINO looks for
-        return openvino.convert_model(network, example_input=torch.zeros(shape), input=[shape])
+        warnings.simplefilter("ignore")  # of torch.jit, and of packages that OpenVINO looks for
+        import openvino
+
+        model = openvino.convert_model(network, example_input=torch.zeros((1, *shape[1:])), input=[shape])
+    return openvino.Core().compile_model(model, "CPU", dict(settings))
