@@ -372,14 +372,6 @@ def run_job(run_id: int) -> None:
     runs.perform(_open(load_settings()), run_id)
 
 
-@app.command("run-fid", hidden=True)
-def run_fid(run_id: int, contestant: str, n_real: Annotated[int, typer.Option()] = 500) -> None:
-    """The process behind a run of the Benchmarks page."""
-    from arena.services import benchmarks
-
-    benchmarks.run_fid(_open(load_settings()), run_id, contestant, n_real)
-
-
 @app.command()
 def teddies(
     folder: Annotated[Path, typer.Argument(help="Where to write the PNG files.")],

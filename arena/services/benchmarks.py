@@ -1,157 +1,309 @@
-"""Benchmarks: FID of a contestant's images against rendered scenes, in a process of its own, watched by its Run."""
+"""Benchmarks: contestants' images against a reference set, in a process of its own, watched by its Run.
+
+    start > runs > job: for each contestant images > measure > Figure > Score          (paired differences on the way)
+
+A run that was stopped is asked for again with the same parameters; features that were computed are in the cache.
+"""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import threading
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arena.domain import Contestant, Prompt, Run, RunKind, RunState, Score, fingerprint
-from arena.errors import ArenaError, EnvironmentFault, UsageError
+from arena.domain import Contestant, Generation, Prompt, Protocol, Run, RunKind, RunState, Score, fingerprint
+from arena.errors import UsageError, WeightsError
+from arena.services import runs
 from arena.services.teddies import rendered, scenes_of
-from evaluators.distribution.fid import fid  # torch is imported when it runs, in the benchmark's own process
+from evaluators.distribution.audit import ImageFacts, audit, look
+from evaluators.distribution.measure import Figure, Measurement, Setup, difference, measure  # torch only when it runs
+from evaluators.distribution.recipes import METRICS, MetricRecipe, feature_recipe, metric_recipe
 from evaluators.images import decode
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
 
+TEDDIES = "rendered teddies"
+"""The reference set of the embedded world: its prompts, rendered anew."""
+REFERENCES = "references"
 REFERENCE_SEED = 0
 DEFAULT_N_REAL = 500
-# Twice the longest pause between two progress reports that was seen (loading torch and the weights on a busy machine).
-SILENT_AFTER = timedelta(seconds=120)
+DEFAULT_METRICS = ("fid-clean@1", "kid@1")
+HIGHER_IS_BETTER = frozenset({"precision", "recall", "density", "coverage"})
+KEPT = 2000
+"""So many scores are looked through, the newest, for what the page shows."""
 
 
-class Cancelled(ArenaError):
-    """Someone cancelled the run."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a run is asked for: contestants and metrics by name, and the reference set.
+
+    `reference` is TEDDIES, of which `n_real` scenes are rendered, or the name of a set of `arena stats --name`.
+    """
+
+    contestants: tuple[str, ...]
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    reference: str = TEDDIES
+    n_real: int = DEFAULT_N_REAL
+
+    @classmethod
+    def of(cls, run: Run) -> Request:
+        asked = dict(run.parameters)
+        return cls(tuple(asked["contestants"]), tuple(asked["metrics"]), asked["reference"], asked["n_real"])
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Scores that may be compared: one figure, one fingerprint, one reference set; each model's newest, best first."""
+
+    metric: str
+    protocol: Protocol
+    reference: str
+    scores: tuple[Score, ...]
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.metric in HIGHER_IS_BETTER
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """An image and what it adds to its set's distance."""
+
+    prompt: str
+    content: bytes
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """A contestant's images that can be measured, with their prompts; a name says prompt and seed."""
+
+    contestant: Contestant
+    prompts: tuple[Prompt, ...]
+    generations: tuple[Generation, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{prompt.id}/{one.seed}" for prompt, one in zip(self.prompts, self.generations, strict=True))
+
+    @property
+    def hashes(self) -> list[str]:
+        return [one.image.sha256 for one in self.generations if one.image]
+
+
+@dataclass(frozen=True, slots=True)
+class _Real:
+    """The reference as `measure` takes it, its name for the record, and the facts of its files where there are any."""
+
+    images: Path | list[np.ndarray]
+    name: str
+    facts: dict[str, ImageFacts]
 
 
 def contestants(arena: Arena) -> list[Contestant]:
     return arena.store.contestants()
 
 
-def scores(arena: Arena) -> list[Score]:
-    """Stored scores, newest first."""
-    return arena.store.scores()
+def offered(arena: Arena) -> tuple[list[MetricRecipe], list[tuple[str, str]]]:
+    """The arena's own metrics whose weights are here, and (id, what it needs) of the others."""
+    usable, missing = [], []
+    for recipe in METRICS.values():
+        if recipe.same_as or feature_recipe(recipe.features).precision != "float32":
+            continue
+        try:
+            _setup(arena).extractor(recipe, download=False)
+            usable.append(recipe)
+        except WeightsError as error:
+            missing.append((recipe.id, str(error)))
+    return usable, missing
 
 
-def run(arena: Arena, run_id: int) -> Run:
-    _close_silent(arena)
-    return arena.store.run(run_id)
+def references(arena: Arena) -> list[str]:
+    """The names of reference sets: the embedded one, and those of `arena stats --name`."""
+    return [TEDDIES, *sorted(path.stem for path in (arena.settings.data_dir / REFERENCES).glob("*.npz"))]
 
 
-def runs(arena: Arena, limit: int = 20) -> list[Run]:
-    """Benchmark runs, newest first."""
-    _close_silent(arena)
-    return arena.store.runs(RunKind.BENCHMARK, limit)
-
-
-def cancel(arena: Arena, run_id: int) -> None:
-    """Ask a run to stop; it does at its next progress report. A run that has ended stays as it is."""
-    arena.store.end_run(run_id, RunState.CANCELLED, "cancelled")
-
-
-def start_fid(arena: Arena, contestant_name: str, n_real: int = DEFAULT_N_REAL) -> int:
+def start(arena: Arena, request: Request) -> int:
     """Start the benchmark in another process and return its run id at once.
 
     Raises UnknownName, and UsageError when there is nothing to measure.
     """
-    contestant = arena.store.contestant(contestant_name)
-    _measurable(arena, contestant, n_real)
-    started = arena.store.add_run(RunKind.BENCHMARK, contestant.name)
-    assert started.id is not None
-    log = arena.settings.data_dir / "logs" / f"run-{started.id}.log"
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
-            child = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "arena.cli",
-                    "run-fid",
-                    str(started.id),
-                    contestant.name,
-                    "--n-real",
-                    str(n_real),
-                ],
-                env={**os.environ, **arena.settings.as_environment()},
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-    except OSError as error:
-        arena.store.end_run(started.id, RunState.FAILED, f"could not start: {error.strerror}")
-        raise EnvironmentFault(f"The benchmark could not be started ({error.strerror}); see {str(log)!r}.") from error
-    threading.Thread(target=child.wait, daemon=True).start()  # takes its exit status, so that no zombie stays
-    arena.store.beat(started.id, pid=child.pid, stage="starting")
-    return started.id
+    if not request.contestants or not request.metrics:
+        raise UsageError("Choose at least one model and one metric.")
+    for metric in request.metrics:
+        metric_recipe(metric)
+    for name in request.contestants:
+        _images(arena, arena.store.contestant(name), request)
+    names = request.contestants
+    subject = ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} others"
+    return runs.start(arena, RunKind.BENCHMARK, subject, asdict(request))
 
 
-def run_fid(arena: Arena, run_id: int, contestant_name: str, n_real: int = DEFAULT_N_REAL) -> Score | None:
-    """The benchmark itself, in the process that `start_fid` made: computes, reports progress, stores the Score.
-
-    Whatever goes wrong ends the Run with its reason. Returns None when it was cancelled.
-    """
-    try:
-        score = _fid(arena, run_id, contestant_name, n_real)
-    except Cancelled:
-        return None
-    except BaseException as error:
-        reason = str(error) if isinstance(error, ArenaError) else f"{type(error).__name__}: {error}"
-        arena.store.end_run(run_id, RunState.FAILED, reason)
-        raise
-    message = "" if score.value is None else f"FID {score.value:.2f}"
-    return score if arena.store.end_run(run_id, RunState.DONE, message, [score]) else None
+def resume(arena: Arena, run_id: int) -> int:
+    """Start a run again that ended early; what it had computed is not computed again. Raises what `start` raises."""
+    run = runs.one(arena, run_id)
+    if run.state is RunState.RUNNING:
+        raise UsageError(f"Run {run_id} is still at work.")
+    if not run.parameters:
+        raise UsageError(f"Run {run_id} was started by an earlier version; start a new one.")
+    return start(arena, Request.of(run))
 
 
-def _fid(arena: Arena, run_id: int, contestant_name: str, n_real: int) -> Score:
-    def report(stage: str, done: int, total: int) -> None:
-        if arena.store.beat(run_id, pid=os.getpid(), stage=stage, done=done, total=total) != RunState.RUNNING:
-            raise Cancelled
-
-    report("loading", 0, 0)
-    contestant = arena.store.contestant(contestant_name)
-    prompts, images = _measurable(arena, contestant, n_real)
-    scenes = scenes_of(prompts)
-    prompts_hash = fingerprint(texts=[prompt.text for prompt in prompts])
-    recipe = {"world": "teddies", "prompts": prompts_hash, "seed": REFERENCE_SEED}
-    name = f"teddies-{prompts_hash[:8]}-{n_real}"
-    arena.store.add_reference_set(name, n_real, recipe)
-    result = fid(
-        [np.asarray(image) for image in rendered(scenes, n_real, REFERENCE_SEED)],
-        [decode(arena.blobs.get(sha256)) for sha256 in images],
-        weights=arena.settings.inception_weights,
-        cache_dir=arena.settings.cache_dir,
-        progress=report,
-    )
-    score = result.as_score(contestant.name, contestant_id=contestant.id, run_id=run_id)
-    return replace(score, details={**score.details, "reference_set": name})
+def job(arena: Arena, run: Run, report: runs.Report) -> runs.Ended:
+    """The benchmark itself, in the process that `start` made."""
+    request = Request.of(run)
+    chosen = [_images(arena, arena.store.contestant(name), request) for name in request.contestants]
+    real = _real(arena, request)
+    measured = [_measured(arena, images, real, request, report) for images in chosen]
+    scores = tuple(score for one, found in measured for score in _scores(arena, run, one, found, measured, real))
+    return runs.Ended(_said(scores), scores)
 
 
-def _measurable(arena: Arena, contestant: Contestant, n_real: int) -> tuple[list[Prompt], list[str]]:
-    """The contestant's teddy prompts and the sha256 of its images of them; raises UsageError with too few."""
-    if n_real < 2:
-        raise UsageError(f"FID needs at least 2 reference scenes, got {n_real}.")
-    by_id = {prompt.id: prompt for prompt in arena.store.prompts() if scenes_of([prompt])}
-    images = [g for g in arena.store.generations(contestant.id or 0, images_only=True) if g.prompt_id in by_id]
-    if len(images) < 2:
+def columns(arena: Arena) -> list[Column]:
+    """Every set of scores that may be compared, the most recently measured first."""
+    newest: dict[tuple[str, str, str], dict[str, Score]] = {}
+    for score in arena.store.scores(KEPT):
+        if score.value is not None:
+            key = (score.metric, score.protocol.fingerprint, str(score.details.get("reference_set", "")))
+            newest.setdefault(key, {}).setdefault(score.subject, score)
+    return [_column(metric, reference, list(found.values())) for (metric, _, reference), found in newest.items()]
+
+
+def scores(arena: Arena) -> list[Score]:
+    """Stored scores, newest first."""
+    return arena.store.scores(KEPT)
+
+
+def worst(arena: Arena, score: Score) -> list[Worst]:
+    """The images that add most to a distance, the worst first."""
+    prompts = {prompt.id: prompt.text for prompt in arena.store.prompts()}
+    return [
+        Worst(prompts.get(prompt_id, ""), arena.blobs.get(sha256), amount)
+        for sha256, prompt_id, amount in score.details.get("worst", ())
+    ]
+
+
+def _column(metric: str, reference: str, found: list[Score]) -> Column:
+    ordered = sorted(found, key=best_guess, reverse=metric in HIGHER_IS_BETTER)
+    return Column(metric, found[0].protocol, reference, tuple(ordered))
+
+
+def best_guess(score: Score) -> float:
+    """The debiased value where there is one, else the value."""
+    debiased = score.details.get("debiased")
+    return float(debiased if debiased is not None else score.value or 0.0)
+
+
+def _images(arena: Arena, contestant: Contestant, request: Request) -> _Images:
+    """The contestant's images that fit the reference. Raises UsageError with too few, or for a small reference."""
+    if request.n_real < 2:
+        raise UsageError(f"A benchmark needs at least 2 reference scenes, got {request.n_real}.")
+    teddies = request.reference == TEDDIES
+    by_id = {prompt.id: prompt for prompt in arena.store.prompts() if not teddies or scenes_of([prompt])}
+    found = [one for one in arena.store.generations(contestant.id or 0, images_only=True) if one.prompt_id in by_id]
+    if len(found) < 2:
+        kind = "images of teddy prompts" if teddies else "images"
         raise UsageError(
-            f"{contestant.name!r} has {len(images)} images of teddy prompts and FID needs at least 2; "
+            f"{contestant.name!r} has {len(found)} {kind} and a benchmark needs at least 2; "
             "run `arena generate` first, or compare folders with `arena fid`."
         )
-    prompts = [by_id[id] for id in sorted({g.prompt_id for g in images})]
-    return prompts, [g.image.sha256 for g in images if g.image]
+    return _Images(contestant, tuple(by_id[one.prompt_id] for one in found), tuple(found))
 
 
-def _close_silent(arena: Arena) -> None:
-    """A run that no longer reports was killed: say so instead of showing it as running for ever."""
-    for one in arena.store.runs(RunKind.BENCHMARK):
-        if one.state is RunState.RUNNING and datetime.now(UTC) - one.heartbeat_at > SILENT_AFTER and one.id is not None:
-            arena.store.end_run(one.id, RunState.FAILED, "the process stopped without a word; start the run again")
+def _real(arena: Arena, request: Request) -> _Real:
+    """The reference set. That of the teddies shows all teddy prompts in turn, the same for every contestant."""
+    if request.reference != TEDDIES:
+        path = arena.settings.data_dir / REFERENCES / f"{request.reference}.npz"
+        if not path.is_file():
+            known = ", ".join(references(arena))
+            raise UsageError(f"There is no reference set {request.reference!r}: known: {known}.")
+        return _Real(path, request.reference, {})
+    prompts = [prompt for prompt in arena.store.prompts() if scenes_of([prompt])]
+    prompts_hash = fingerprint(texts=[prompt.text for prompt in prompts])
+    name = f"teddies-{prompts_hash[:8]}-{request.n_real}"
+    recipe = {"world": "teddies", "prompts": prompts_hash, "seed": REFERENCE_SEED}
+    arena.store.add_reference_set(name, request.n_real, recipe)
+    images = [np.asarray(image) for image in rendered(scenes_of(prompts), request.n_real, REFERENCE_SEED)]
+    facts = {str(i): ImageFacts("rendered", image.shape[1], image.shape[0]) for i, image in enumerate(images)}
+    return _Real(images, name, facts)
+
+
+def _setup(arena: Arena) -> Setup:
+    inception = arena.settings.inception_weights
+    return Setup(arena.settings.cache_dir, {"inception-2015-12-05": inception} if inception else {})
+
+
+def _measured(
+    arena: Arena, images: _Images, real: _Real, request: Request, report: runs.Report
+) -> tuple[_Images, Measurement]:
+    name = images.contestant.name
+    pixels = [decode(arena.blobs.get(sha256)) for sha256 in images.hashes]
+    found = measure(
+        real.images,
+        pixels,
+        request.metrics,
+        setup=_setup(arena),
+        curve=True,
+        progress=lambda stage, done, total: report(f"{name}: {stage}", done, total),
+    )
+    # Arrays are numbered; what they show is known here.
+    sets = {key: replace(one, generated=replace(one.generated, names=images.names)) for key, one in found.sets.items()}
+    return images, replace(found, sets=sets)
+
+
+def _scores(
+    arena: Arena,
+    run: Run,
+    images: _Images,
+    found: Measurement,
+    measured: Sequence[tuple[_Images, Measurement]],
+    real: _Real,
+) -> Iterable[Score]:
+    findings = _findings(arena, images, found, real)
+    others = [(other.contestant.name, theirs) for other, theirs in measured if other is not images]
+    for figure in found.figures:
+        score = figure.as_score(images.contestant.name, images.contestant.id, run.id)
+        more = {
+            "reference_set": real.name,
+            "seconds": found.seconds,
+            "cached": found.cached,
+            "findings": findings,
+            "worst": [
+                [images.hashes[int(row)], images.prompts[int(row)].id, amount]
+                for row, amount in figure.details.get("worst", ())
+            ],
+            "versus": _versus(figure, found, others),
+        }
+        yield replace(score, details={**score.details, **more})
+
+
+def _versus(figure: Figure, found: Measurement, others: Sequence[tuple[str, Measurement]]) -> list[dict[str, Any]]:
+    """Paired differences from the other contestants of the run, where the metric has them."""
+    recipe = metric_recipe(figure.protocol.id)
+    if recipe.distance == "prdc":
+        return []
+    sets = found.sets[recipe.features]
+    return [
+        {"subject": name, **difference(recipe, sets, sets.generated, theirs.sets[recipe.features].generated).as_json()}
+        for name, theirs in others
+        if set(sets.generated.names) & set(theirs.sets[recipe.features].generated.names)
+    ]
+
+
+def _findings(arena: Arena, images: _Images, found: Measurement, real: _Real) -> list[str]:
+    sets = next(iter(found.sets.values()))
+    facts = {name: look(arena.blobs.get(sha)) for name, sha in zip(images.names, images.hashes, strict=True)}
+    theirs = dict(zip(sets.generated.names, sets.generated.pixels, strict=True))
+    ours = dict(zip(sets.real.names, sets.real.pixels, strict=True)) if sets.real else {}
+    return list(audit(real.facts, facts, ours, theirs).findings)
+
+
+def _said(scores: Sequence[Score]) -> str:
+    """The first figure of each contestant, in words."""
+    firsts = [next(group) for _, group in groupby(scores, key=lambda score: score.subject)]
+    return "; ".join(f"{one.subject} {one.metric} {one.value:.4g}" for one in firsts)

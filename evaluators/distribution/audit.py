@@ -183,7 +183,9 @@ def _copies(side: str, facts: SetFacts) -> list[str]:
 
 
 def _compression(real: SetFacts, generated: SetFacts) -> list[str]:
-    shares = [dict(side.formats).get(JPEG, 0) / side.n if side.n else 0.0 for side in (real, generated)]
+    if not real.n or not generated.n:
+        return []
+    shares = [dict(side.formats).get(JPEG, 0) / side.n for side in (real, generated)]
     if abs(shares[0] - shares[1]) > 0.1:
         return [
             f"{shares[0]:.0%} of real and {shares[1]:.0%} of generated images are JPEG: the distance sees the "

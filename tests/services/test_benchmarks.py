@@ -1,89 +1,168 @@
-"""Benchmarks run in a process of their own, report, can be cancelled, and store what they found."""
+"""Benchmarks run in a process of their own, report, can be cancelled and resumed, and store what they found."""
 
 from __future__ import annotations
 
+import os
 import time
-from datetime import timedelta
 
-import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import update
 
 from arena.bootstrap import Arena
-from arena.domain import Contestant, Prompt, Run, RunKind, RunState
+from arena.domain import Contestant, Prompt, Protocol, Run, RunKind, RunState, Score
 from arena.errors import UnknownName, UsageError
-from arena.services import benchmarks, generation
+from arena.services import benchmarks, generation, runs
+from arena.services.benchmarks import Request
 from arena.services.teddies import rendered, scenes_of
 from arena.teddy.scenes import embedded_prompts
-from db.schema import RunRow
 
-NAME = "Renderer"
+NAME, OTHER = "Renderer", "Mirror"
+QUICK = ("fd-efficientnet-lite0@1",)
+"""The light network does where it is not Inception that is tested."""
 
 
 class Renderer:
-    """A contestant that draws the truth: its FID is as low as it gets."""
+    """A contestant that draws the truth: its distance is as low as it gets. Mirrored, it is a little off."""
+
+    def __init__(self, contestant: Contestant) -> None:
+        self.mirrored = contestant.name == OTHER
 
     def generate(self, texts: list[str], seeds: list[int]) -> list[Image.Image]:
-        return list(rendered(scenes_of([Prompt(text) for text in texts]), len(texts), seeds[0]))
+        images = list(rendered(scenes_of([Prompt(text) for text in texts]), len(texts), seeds[0]))
+        return [image.rotate(20) for image in images] if self.mirrored else images
 
 
 @pytest.fixture
 def measurable(arena: Arena) -> Arena:
     arena.store.add_prompts(Prompt(text, category) for text, category, _ in embedded_prompts()[:8])
-    arena.store.add_contestant(Contestant(NAME, "swatch"))
-    generation.fill(arena, generation.plan(arena), lambda _: Renderer())
+    for name in (NAME, OTHER):
+        arena.store.add_contestant(Contestant(name, "swatch"))
+    generation.fill(arena, generation.plan(arena), Renderer)
     return arena
 
 
 def wait(arena: Arena, run_id: int, seconds: float = 180) -> Run:
     deadline = time.monotonic() + seconds
-    while (run := benchmarks.run(arena, run_id)).state is RunState.RUNNING and time.monotonic() < deadline:
+    while (run := runs.one(arena, run_id)).state is RunState.RUNNING and time.monotonic() < deadline:
         time.sleep(0.1)
     return run
 
 
-def test_a_run_in_another_process_stores_its_score(measurable: Arena) -> None:
-    run_id = benchmarks.start_fid(measurable, NAME, n_real=12)
-    run = wait(measurable, run_id)
-    assert (run.state, run.subject) == (RunState.DONE, NAME), run.message
-    [score] = benchmarks.scores(measurable)
-    assert score.value is not None and np.isfinite(score.value) and score.value > 0
-    assert score.run_id == run_id and score.subject == NAME
-    assert (score.details["n_real"], score.details["n_generated"]) == (12, 8)
-    assert score.details["reference_set"].startswith("teddies-") and len(score.details["weights_sha256"]) == 64
-    assert run.message == f"FID {score.value:.2f}"
+def test_a_run_in_another_process_stores_its_scores(measurable: Arena) -> None:
+    asked = Request((NAME, OTHER), ("fid-clean", "kid@1", "prdc"), n_real=12)
+    run = wait(measurable, benchmarks.start(measurable, asked))
+    assert (run.state, run.subject) == (RunState.DONE, f"{NAME}, {OTHER}"), run.message
+    assert run.pid != os.getpid() and Request.of(run) == asked
+    found = benchmarks.scores(measurable)
+    assert [score.metric for score in found if score.subject == NAME][::-1] == [
+        *("fid-clean", "kid", "precision", "recall", "density", "coverage")
+    ]
+    fid = next(score for score in found if score.subject == NAME and score.metric == "fid-clean")
+    assert fid.value is not None and fid.value > 0 and fid.run_id == run.id
+    assert (fid.details["n_real"], fid.details["n_generated"]) == (12, 8)
+    assert fid.details["reference_set"].startswith("teddies-") and fid.details["reference_set"].endswith("-12")
+    assert fid.details["low"] < fid.details["debiased"] < fid.details["high"]
+    assert run.message.startswith(f"{NAME} fid-clean {fid.value:.4g}; {OTHER} fid-clean ")
+    [versus] = fid.details["versus"]
+    assert versus["subject"] == OTHER and versus["n"] == 8 and versus["low"] < versus["value"] < versus["high"]
+    assert versus["value"] < 0, "who draws the truth is closer"
+    worst = benchmarks.worst(measurable, fid)
+    assert len(worst) == 8 and worst[0].amount == max(one.amount for one in worst)
+    assert worst[0].content.startswith(b"\x89PNG") and "teddy bear" in worst[0].prompt
 
 
-def test_a_cancelled_run_stops_and_stores_nothing(measurable: Arena) -> None:
-    run_id = benchmarks.start_fid(measurable, NAME, n_real=12)
-    benchmarks.cancel(measurable, run_id)
+def test_scores_stand_in_one_column_only_where_they_may_be_compared(seeded: Arena) -> None:
+    recipe, other = Protocol("fid-clean", "1", {"resize": 1}), Protocol("fid-clean", "1", {"resize": 2})
+
+    def add(subject: str, value: float, protocol: Protocol = recipe, **details: object) -> None:
+        seeded.store.add_score(
+            Score(subject, "fid-clean", protocol, value=value, details={"reference_set": "r", **details})
+        )
+
+    add("Swatch A", 9.0)
+    add("Swatch A", 5.0, debiased=2.0)
+    add("Swatch B", 3.0)
+    add("Swatch C", 1.0, other)
+    add("Swatch C", 1.0, reference_set="s")
+    seeded.store.add_score(Score("Swatch C", "fid-clean", recipe, unscored="no images"))
+    shown = [(column.reference, [(s.subject, s.value) for s in column.scores]) for column in benchmarks.columns(seeded)]
+    assert shown == [
+        ("s", [("Swatch C", 1.0)]),
+        ("r", [("Swatch C", 1.0)]),
+        ("r", [("Swatch A", 5.0), ("Swatch B", 3.0)]),
+    ]
+
+
+def test_higher_is_better_for_precision(seeded: Arena) -> None:
+    for subject, value in (("Swatch A", 0.4), ("Swatch B", 0.9)):
+        seeded.store.add_score(Score(subject, "precision", Protocol("prdc", "1", {}), value=value))
+    [column] = benchmarks.columns(seeded)
+    assert column.higher_is_better and [score.subject for score in column.scores] == ["Swatch B", "Swatch A"]
+
+
+def test_a_cancelled_run_stores_nothing_and_is_resumed_with_what_it_was_asked(measurable: Arena) -> None:
+    asked = Request((NAME,), QUICK, n_real=6)
+    run_id = benchmarks.start(measurable, asked)
+    runs.cancel(measurable, run_id)
     assert wait(measurable, run_id).state is RunState.CANCELLED
-    assert benchmarks.run_fid(measurable, run_id, NAME, 12) is None
     assert benchmarks.scores(measurable) == []
+    again = wait(measurable, benchmarks.resume(measurable, run_id))
+    assert again.state is RunState.DONE and Request.of(again) == asked
+    assert [score.metric for score in benchmarks.scores(measurable)] == ["fd-efficientnet-lite0"]
+
+
+def test_a_named_reference_set_takes_the_place_of_the_teddies(measurable: Arena) -> None:
+    from evaluators.distribution import statistics
+    from evaluators.distribution.measure import Setup
+    from evaluators.distribution.recipes import metric_recipe
+    from evaluators.distribution.reference import build
+
+    extractor = Setup(measurable.settings.cache_dir).extractor(metric_recipe(QUICK[0]))
+    built = build([*map(_array, rendered(scenes_of(measurable.store.prompts()), 6, 1))], extractor)
+    path = measurable.settings.data_dir / benchmarks.REFERENCES / "mine.npz"
+    statistics.save(path, built.statistics, extractor.protocol, **built.facts)
+    assert benchmarks.references(measurable) == [benchmarks.TEDDIES, "mine"]
+    run = measurable.store.add_run(RunKind.BENCHMARK, NAME, _asked(Request((NAME,), QUICK, "mine")))
+    assert runs.perform(measurable, run.id or 0).state is RunState.DONE
+    [score] = benchmarks.scores(measurable)
+    assert score.details["reference_set"] == "mine" and score.details["n_real"] == 6
+
+
+def _array(image: Image.Image):  # type: ignore[no-untyped-def]
+    import numpy as np
+
+    return np.asarray(image)
+
+
+def _asked(request: Request) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(request)
 
 
 def test_what_goes_wrong_ends_the_run_with_its_reason(measurable: Arena) -> None:
-    run = measurable.store.add_run(RunKind.BENCHMARK, NAME)
+    run = measurable.store.add_run(RunKind.BENCHMARK, NAME, _asked(Request((NAME,), QUICK, "gone")))
     with pytest.raises(UsageError):
-        benchmarks.run_fid(measurable, run.id or 0, NAME, n_real=1)
-    ended = benchmarks.run(measurable, run.id or 0)
-    assert (ended.state, ended.message) == (RunState.FAILED, "FID needs at least 2 reference scenes, got 1.")
-
-
-def test_a_killed_run_is_not_shown_as_running_for_ever(measurable: Arena) -> None:
-    run = measurable.store.add_run(RunKind.BENCHMARK, NAME)
-    assert benchmarks.runs(measurable)[0].state is RunState.RUNNING
-    long_ago = run.heartbeat_at - benchmarks.SILENT_AFTER - timedelta(seconds=1)
-    with measurable.store._writing() as session:
-        session.execute(update(RunRow).values(heartbeat_at=long_ago))
-    [stopped] = benchmarks.runs(measurable)
-    assert stopped.state is RunState.FAILED and "start the run again" in stopped.message
+        runs.perform(measurable, run.id or 0)
+    ended = runs.one(measurable, run.id or 0)
+    assert (ended.state, ended.message) == (
+        RunState.FAILED, "There is no reference set 'gone': known: rendered teddies.",
+    )  # fmt: skip
 
 
 def test_there_must_be_something_to_measure(seeded: Arena) -> None:
     with pytest.raises(UsageError, match=r"'Swatch A' has 0 images of teddy prompts .* run `arena generate`"):
-        benchmarks.start_fid(seeded, "Swatch A")
+        benchmarks.start(seeded, Request(("Swatch A",)))
     with pytest.raises(UnknownName, match="Swatch A"):
-        benchmarks.start_fid(seeded, "Swatch Z")
-    assert benchmarks.runs(seeded) == []
+        benchmarks.start(seeded, Request(("Swatch Z",)))
+    with pytest.raises(UnknownName, match="nonsense"):
+        benchmarks.start(seeded, Request(("Swatch A",), ("nonsense",)))
+    with pytest.raises(UsageError, match="at least one model"):
+        benchmarks.start(seeded, Request(()))
+    assert runs.latest(seeded, RunKind.BENCHMARK) == []
+
+
+def test_only_metrics_with_weights_are_offered(arena: Arena) -> None:
+    usable, missing = benchmarks.offered(arena)
+    assert [recipe.id for recipe in usable] == ["fid-clean@1", "kid@1", "fd-efficientnet-lite0@1", "prdc@1"]
+    assert [name for name, _ in missing] == ["cmmd-u@1", "fd-dinov2@1", "fd-clip@1"]
