@@ -78,7 +78,7 @@ def say_plan(arena: Arena, source: str, as_json: bool) -> None:
 
     from arena.services import judging
 
-    found = judging.plan(arena, judging.newest_judge(arena, source))
+    found = judging.plan(arena, source)
     if as_json:
         print(json.dumps(asdict(found)))
     else:

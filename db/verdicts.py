@@ -95,6 +95,10 @@ class Verdicts:
             rows = session.scalars(select(JudgeRow).order_by(JudgeRow.at, JudgeRow.id))
             return [JudgeCard(row.id, row.source, row.settings) for row in rows]
 
+    def newest(self, source: str) -> str | None:
+        """The voter id of the judge that was last made known by this name; None where there is none."""
+        return next((card.id for card in reversed(self.judges()) if card.source == source), None)
+
     # Asking
 
     def claim(

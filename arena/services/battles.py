@@ -14,7 +14,7 @@ from arena import matchmaking
 from arena.domain import PEOPLE, Battle, Outcome, Side, VotedPair
 from arena.errors import UnknownBattle, UsageError
 from arena.rating import elo
-from arena.services import counting
+from arena.services import counting, gate
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
@@ -83,7 +83,7 @@ def open_battles(
 
 
 def _draw_battles(arena: Arena, voter_id: str, n: int, category: str | None, rng: Random) -> list[Battle]:
-    prompts_of = arena.store.prompts_with_images(category)
+    prompts_of = gate.for_people(arena, arena.store.prompts_with_images(category))
     seen = arena.store.seen_cells(voter_id)
     drawn: list[Battle] = []
     while len(drawn) < n and (draw := _draw(arena, matchmaking.candidates(prompts_of, seen), rng)):

@@ -85,16 +85,9 @@ class CameTo:
         }  # fmt: skip
 
 
-# Before a run
-
-
-def newest_judge(arena: Arena, source: str) -> str | None:
-    """The voter id under which a judge of this name was last made known; None for one that never judged here."""
-    return next((card.id for card in reversed(Verdicts(arena.store).judges()) if card.source == source), None)
-
-
-def plan(arena: Arena, judge_id: str | None = None) -> Plan:
-    """What this judge has yet to see; everything for one that is not known yet."""
+def plan(arena: Arena, source: str) -> Plan:
+    """What the judge of this name has yet to see; everything for one that has not judged here yet."""
+    judge_id = Verdicts(arena.store).newest(source)
     everything = matchmaking.candidates(arena.store.prompts_with_images())
     cells = sum(map(len, everything.values()))
     todo = Todo(arena, judge_id or "", Random(0))
@@ -119,7 +112,7 @@ def run(arena: Arena, request: Request, watch: runs.Report | None = None) -> Cam
 
 def came_to(arena: Arena, run: Run) -> CameTo:
     ledger = Verdicts(arena.store)
-    judge_id = ledger.judge_of_run(run.id or 0) or newest_judge(arena, run.subject)
+    judge_id = ledger.judge_of_run(run.id or 0) or ledger.newest(run.subject)
     precision = judge_board.precision(arena, judge_id) if judge_id else None
     return CameTo(run, judge_id, ledger.tally(run_id=run.id), precision)
 
