@@ -21,12 +21,16 @@ from arena.services.teddies import rendered
 from arena.teddy.contestants import TEDDIES
 from arena.teddy.measure import measurements
 from arena.teddy.scenes import ATTRIBUTES, sample_scenes
-from evaluators.distribution.fid import fid
+from evaluators.distribution.measure import Figure, Setup, measure
 
 
 def as_list(pictures: np.ndarray) -> list[np.ndarray]:
     """uint8 (n, 3, h, w) to n arrays (h, w, 3)."""
     return list(pictures.transpose(0, 2, 3, 1))
+
+
+def fid(real: list[np.ndarray], generated: list[np.ndarray], setup: Setup) -> Figure:
+    return measure(real, generated, ["fid-clean"], setup=setup).figures[0]
 
 
 def beyond_chance(one: float, other: float, n: int) -> bool:
@@ -38,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=256, help="pictures of each contestant, and in each half")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cache", type=Path, default=Path("arena-data/cache"), help="where ported weights are kept")
+    parser.add_argument("--cache", type=Path, default=Path("arena-data/cache"), help="where features are kept")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     diffusers_logging.set_verbosity_error()
@@ -47,12 +51,13 @@ def main() -> None:
     scenes = sample_scenes(options.n, random.Random(options.seed), held_out=True)
     real = [np.asarray(image) for image in rendered(scenes, 2 * options.n, options.seed + 1)]
     halves = real[: options.n], real[options.n :]
-    floor = fid(*halves, cache_dir=options.cache)
-    lines = [("half of the rendered scenes", None, floor.fid)]
+    setup = Setup(options.cache)
+    floor = fid(*halves, setup)
+    lines = [("half of the rendered scenes", None, floor.value, floor.debiased)]
     for measured, pictures in measurements(options.n, options.seed, TEDDIES):
         if measured.seconds_per_image is not None:
-            value = fid(halves[0], as_list(pictures), cache_dir=options.cache).fid
-            lines.append((measured.name, measured.overall, value))
+            figure = fid(halves[0], as_list(pictures), setup)
+            lines.append((measured.name, measured.overall, figure.value, figure.debiased))
     contestants = sorted((line for line in lines if line[1] is not None), key=lambda line: -(line[1] or 0))
     attributes = options.n * len(ATTRIBUTES)
     pairs = [*itertools.combinations(contestants, 2)]
@@ -62,10 +67,10 @@ def main() -> None:
         found = {"pairs": len(pairs), "pairs_apart": len(apart), "pairs_ordered_alike": len(alike)}
         print(json.dumps({"lines": lines, **found, "protocol": floor.protocol.id}))
         return
-    print(f"{'':30} attributes right      FID   (N = {options.n} against {options.n}, {floor.protocol.id})")
-    for name, right, value in [lines[0], *contestants]:
+    print(f"{'':30} attributes right      FID  debiased   (N = {options.n} against {options.n}, {floor.protocol.id})")
+    for name, right, value, debiased in [lines[0], *contestants]:
         share = "–" if right is None else f"{right:.1%}"
-        print(f"{name:30} {share:>16} {value:8.2f}")
+        print(f"{name:30} {share:>16} {value:8.2f} {debiased:9.2f}")
     print(
         f"{len(apart)} of {len(pairs)} pairs differ in attributes beyond chance (two standard errors of {attributes} "
         f"attributes each);\nFID orders {len(alike)} of these {len(apart)} as the attributes do."

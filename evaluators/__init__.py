@@ -4,7 +4,7 @@ Two contracts, in `evaluators.base`. A name becomes an object by `arena.plugins.
 """
 
 EVALUATORS = {
-    "fid": "evaluators.distribution.fid:Fid",
+    "set-metric": "evaluators.distribution.measure:SetMetric",
     "clipscore-l14": "evaluators.alignment.score:clipscore_l14",
     "clipscore-hessel": "evaluators.alignment.score:clipscore_hessel",
     "pickscore": "evaluators.alignment.score:pickscore",

@@ -1,63 +1,255 @@
-"""The benchmarks page: start a run in a process of its own, watch it, read the stored scores."""
+"""The benchmarks page: measure models against real images, compare them with error bars, see what makes the number."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import altair as alt
 import pandas as pd
 import streamlit as st
 
 from arena.bootstrap import Arena
-from arena.domain import Run, RunState, Score
+from arena.domain import RunKind, Score
 from arena.services import benchmarks
+from arena.services.benchmarks import Column, Request
+from arena.ui import runs
 from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
 
-QUIET_AFTER = timedelta(seconds=30)
-SHORT = 10
-RUNS_SHOWN = 5
+SHORT = 8
+ROW_PIXELS = 34
+AXIS_PIXELS = 56
+PICTURES_IN_A_ROW = 5
+VIEWS = ("Models", "Number of images", "Images that hurt most", "Files")
 
-ENDINGS = {
-    RunState.DONE: (":material/check_circle:", "done"),
-    RunState.FAILED: (":material/error:", "failed"),
-    RunState.CANCELLED: (":material/cancel:", "cancelled"),
-}
+TITLES = {"fid-clean": "FID", "kid": "KID", "fd-efficientnet-lite0": "FD of EfficientNet-lite0 features"}
 
 COLUMNS = {
     "subject": st.column_config.TextColumn("Model", width="medium"),
-    "metric": st.column_config.TextColumn("Metric"),
-    "value": st.column_config.NumberColumn("Value", format="%.2f", help="FID: smaller is closer to the real pictures"),
+    "metric": st.column_config.TextColumn("Figure"),
+    "value": st.column_config.NumberColumn("Value", format="%.4g"),
+    "debiased": st.column_config.NumberColumn(
+        "Debiased", format="%.4g", help="What the value would be with any number of images, as far as these tell"
+    ),
+    "interval": st.column_config.TextColumn("95% interval", help="Of the debiased value where there is one"),
     "unscored": st.column_config.TextColumn("Unscored because"),
-    "n_real": st.column_config.NumberColumn("Real", help="Real pictures compared with"),
-    "n_generated": st.column_config.NumberColumn("Generated", help="Pictures of the model"),
+    "n_real": st.column_config.NumberColumn("Real", help="Real images compared with"),
+    "n_generated": st.column_config.NumberColumn("Generated", help="Images of the model"),
+    "reference_set": st.column_config.TextColumn("Reference set"),
     "seconds": st.column_config.NumberColumn("Seconds", format="%.1f"),
     "at": st.column_config.DatetimeColumn("When (UTC)", format="D MMM YYYY, HH:mm"),
     "protocol": st.column_config.TextColumn("Protocol", help="Name and version of the recipe"),
     "fingerprint": st.column_config.TextColumn("Fingerprint", help="Hash of every setting of the recipe"),
-    "weights": st.column_config.TextColumn("Weights", help="sha256 of the feature network"),
 }
 
 COMPARE = """
-FID measures how far the features of a model's pictures lie from those of real ones; smaller is closer.
-**Compare two values only when protocol, fingerprint and both counts agree.** Another resize, other weights or another
-library version shifts FID by more than models differ, and FID falls as the number of pictures grows, because the
-covariance of 2,048 features is estimated from them: a model measured on more pictures looks better without being so.
+A distance measures how far the features of a model's images lie from those of real ones; smaller is closer. **Only
+values of one protocol, one fingerprint and one reference set stand in one chart**: another resize, other weights or
+other real images shift a value by more than models differ. The plain value also falls as the number of images grows;
+the debiased one does not, as far as so many images can tell.
 """
 
 
 def page() -> None:
     heading(
         "Benchmarks",
-        "Automatic scores beside people's votes. A run works in a process of its own; you may leave this page.",
+        "Automatic scores beside people's votes, with error bars. A run works in a process of its own; you may leave "
+        "this page.",
     )
     with said_plainly():
         arena = the_arena()
-        draw_start(arena)
-        watch(arena)
+        columns = benchmarks.columns(arena)
+        if columns:
+            draw_column(arena, chosen_column(columns))
+        draw_start(arena, expanded=not columns)
+        runs.watch(RunKind.BENCHMARK, benchmarks.resume)
         draw_scores(benchmarks.scores(arena))
 
 
-def draw_start(arena: Arena) -> None:
+def chosen_column(columns: list[Column]) -> Column:
+    """The visitor's choice, kept in the page's address."""
+    names = {column_name(column): column for column in columns}
+    asked = st.query_params.get("figure")
+    options = list(names)
+    choice = st.selectbox("Figure", options, index=options.index(asked) if asked in options else 0, width=560)
+    st.query_params["figure"] = choice
+    return names[choice]
+
+
+def column_name(column: Column) -> str:
+    title = TITLES.get(column.metric, column.metric.capitalize())
+    return f"{title} · {column.protocol.id} · {column.protocol.fingerprint[:SHORT]} · {column.reference or 'no set'}"
+
+
+def draw_column(arena: Arena, column: Column) -> None:
+    view = st.segmented_control("View", VIEWS, default=VIEWS[0], label_visibility="collapsed") or VIEWS[0]
+    if view == VIEWS[0]:
+        draw_models(column)
+    elif view == VIEWS[1]:
+        draw_curves(column)
+    elif view == VIEWS[2]:
+        draw_worst(arena, column)
+    else:
+        draw_files(column)
+
+
+def draw_models(column: Column) -> None:
+    st.altair_chart(chart(column), width="stretch")
+    better = "larger is better" if column.higher_is_better else "smaller is closer to the real images"
+    tick = (
+        ", the tick the plain value"
+        if any(score.details.get("debiased") is not None for score in column.scores)
+        else ""
+    )
+    st.caption(f"The dot is the best estimate and the bar its 95% interval{tick}; {better}.")
+    for warning in dict.fromkeys(w for score in column.scores for w in score.details.get("warnings", ())):
+        st.warning(plain(warning), icon=":material/warning:")
+    pairs = differences(column)
+    if not pairs.empty:
+        st.markdown("**On the same prompts**, pair by pair; what the prompts and the reference share cancels:")
+        st.dataframe(pairs, hide_index=True, width="content")
+
+
+def chart(column: Column) -> alt.LayerChart:
+    """A dot and a bar for each model, best first."""
+    rows = pd.DataFrame([chart_row(score) for score in column.scores])
+    tooltip = [
+        alt.Tooltip("model:N", title="Model"),
+        alt.Tooltip("best:Q", format=".4g", title="Best estimate"),
+        alt.Tooltip("low:Q", format=".4g", title="From"),
+        alt.Tooltip("high:Q", format=".4g", title="To"),
+        alt.Tooltip("value:Q", format=".4g", title="Plain value"),
+        alt.Tooltip("n_generated:Q", title="Images"),
+    ]
+    title = TITLES.get(column.metric, column.metric)
+    base = alt.Chart(rows).encode(
+        y=alt.Y("model:N", sort=[score.subject for score in column.scores], title=None,
+                axis=alt.Axis(labelLimit=260, ticks=False, domain=False, labelPadding=8)),
+        tooltip=tooltip,
+    )  # fmt: skip
+    scale = alt.Scale(zero=False, nice=True)
+    bars = base.mark_rule(strokeWidth=3, opacity=0.45).encode(x=alt.X("low:Q", title=title, scale=scale), x2="high:Q")
+    dots = base.mark_point(filled=True, size=90, opacity=1).encode(x=alt.X("best:Q", scale=scale))
+    ticks = base.mark_tick(thickness=2, size=14, opacity=0.8).encode(x=alt.X("plain:Q", scale=scale))
+    models = ", ".join(f"{score.subject} {benchmarks.best_guess(score):.4g}" for score in column.scores)
+    return alt.layer(bars, ticks, dots).properties(
+        height=ROW_PIXELS * len(rows) + AXIS_PIXELS, description=f"{title} by model: {models}"
+    )
+
+
+def chart_row(score: Score) -> dict[str, Any]:
+    details = score.details
+    return {
+        "model": score.subject,
+        "best": benchmarks.best_guess(score),
+        "low": details.get("low"),
+        "high": details.get("high"),
+        "value": score.value,
+        "plain": score.value if details.get("debiased") is not None else None,
+        "n_generated": details.get("n_generated"),
+    }
+
+
+def differences(column: Column) -> pd.DataFrame:
+    """One row for each pair of models that were measured in one run: who is closer, and how surely."""
+    shown, seen = [], set()
+    for score in column.scores:
+        for versus in score.details.get("versus", ()):
+            pair = frozenset((score.subject, versus["subject"]))
+            if pair in seen:
+                continue
+            seen.add(pair)
+            certain = versus["high"] < 0 or versus["low"] > 0
+            first, second = (
+                (score.subject, versus["subject"]) if versus["value"] < 0 else (versus["subject"], score.subject)
+            )
+            low, high = sorted(abs(end) for end in (versus["low"], versus["high"])) if certain else (0.0, 0.0)
+            shown.append(
+                {
+                    "Closer": first,
+                    "than": second,
+                    "by": f"{abs(versus['value']):.3g}",
+                    "95% interval": f"{low:.3g} to {high:.3g}" if certain else "may be the other way round",
+                    "Images": versus["n"],
+                }
+            )
+    return pd.DataFrame(shown)
+
+
+def draw_curves(column: Column) -> None:
+    points = [
+        {"model": score.subject, "n": n, "value": value}
+        for score in column.scores
+        for n, value in score.details.get("curve", ())
+    ]
+    if not points:
+        st.info("This figure was measured without its curve; run it again to see it.")
+        return
+    rows = pd.DataFrame(points)
+    colour = alt.Color("model:N", title=None, sort=[score.subject for score in column.scores])
+    lines = (
+        alt.Chart(rows)
+        .mark_line(point=alt.OverlayMarkDef(size=55, filled=True), strokeWidth=2.5)
+        .encode(
+            x=alt.X("n:Q", title="Generated images", scale=alt.Scale(type="log", nice=False, padding=12)),
+            y=alt.Y("value:Q", title=TITLES.get(column.metric, column.metric), scale=alt.Scale(zero=False)),
+            color=colour,
+            shape=alt.Shape("model:N", legend=None),
+            tooltip=[
+                alt.Tooltip("model:N", title="Model"),
+                alt.Tooltip("n:Q", title="Images"),
+                alt.Tooltip("value:Q", format=".4g", title="Plain value"),
+            ],
+        )
+        .properties(height=340, description=f"{column.metric} against the number of generated images")
+    )
+    st.altair_chart(lines, width="stretch")
+    st.caption(
+        "The plain value of parts of the images: of all, of halves, of quarters. A line that still falls at its right "
+        "end says that the value would go on falling with more images."
+    )
+
+
+def draw_worst(arena: Arena, column: Column) -> None:
+    shown = [score for score in column.scores if score.details.get("worst")]
+    if not shown:
+        st.info("Single images have no part of this figure that could be told; choose a Fréchet distance.")
+        return
+    name = st.selectbox("Model", [score.subject for score in shown], width=320)
+    pictures = benchmarks.worst(arena, next(score for score in shown if score.subject == name))
+    for start in range(0, len(pictures), PICTURES_IN_A_ROW):
+        for place, one in zip(st.columns(PICTURES_IN_A_ROW), pictures[start : start + PICTURES_IN_A_ROW], strict=False):
+            place.image(one.content, width="stretch", alt=one.prompt)
+            place.caption(f"{signed(one.amount)} · {plain(one.prompt)}")
+    st.caption(
+        "What each image adds to the distance, to first order: without it the distance would be smaller by about so "
+        "much. Images that add most are unlike the real ones, or unlike what the others make up for."
+    )
+
+
+def signed(amount: float) -> str:
+    return f"{amount:+.3g}".replace("-", "−")
+
+
+def draw_files(column: Column) -> None:
+    findings: dict[str, list[str]] = {}
+    for score in column.scores:
+        for finding in score.details.get("findings", ()):
+            findings.setdefault(finding, []).append(score.subject)
+    if not findings:
+        st.success(
+            "Sizes, formats, compression, transparency and colour are alike on both sides, and no generated image is a "
+            "copy of a real one.",
+            icon=":material/check_circle:",
+        )
+    for finding, names in findings.items():
+        st.warning(f"{plain(', '.join(names))}: {plain(finding)}", icon=":material/warning:")
+    st.caption(
+        "What a distance would see apart from the pictures themselves. The same for two folders: `arena inspect REAL "
+        "GENERATED`."
+    )
+
+
+def draw_start(arena: Arena, expanded: bool) -> None:
     names = [contestant.name for contestant in benchmarks.contestants(arena)]
     if not names:
         empty_state(
@@ -65,87 +257,34 @@ def draw_start(arena: Arena) -> None:
             "Whoever runs this arena can add the embedded models and their pictures with `arena demo`.",
         )
         return
-    with st.form("start", border=True):
-        left, middle, right = st.columns([3, 2, 1], vertical_alignment="bottom")
-        name = left.selectbox("Model", names)
-        n_real = middle.number_input(
-            "Reference scenes", min_value=2, max_value=50_000, value=benchmarks.DEFAULT_N_REAL, step=100,
-            help="Real pictures to compare with. More are slower and less biased.",
+    usable, missing = benchmarks.offered(arena)
+    titles = {recipe.id: f"{recipe.title} ({recipe.id})" for recipe in usable}
+    with st.expander("New run", expanded=expanded, icon=":material/science:"), st.form("start", border=False):
+        chosen = st.multiselect("Models", names, default=names, placeholder="Choose models")
+        left, middle, right = st.columns([4, 2, 2], vertical_alignment="bottom")
+        default = [name for name in benchmarks.DEFAULT_METRICS if name in titles]
+        metrics = left.multiselect("Metrics", list(titles), default=default, format_func=titles.__getitem__)
+        reference = middle.selectbox("Real images", benchmarks.references(arena), help="More: `arena stats --name`")
+        n_real = right.number_input(
+            "Rendered scenes", min_value=2, max_value=50_000, value=benchmarks.DEFAULT_N_REAL, step=100,
+            help="How many real images of the embedded world to compare with. More are slower and less biased.",
         )  # fmt: skip
-        pressed = right.form_submit_button("Run FID", type="primary", width="stretch")
+        pressed = st.form_submit_button("Run", type="primary", icon=":material/play_arrow:")
+        if missing:
+            st.caption("Not offered, as their weights are not here: " + ", ".join(plain(name) for name, _ in missing))
     if pressed:
         with said_plainly():
-            run_id = benchmarks.start_fid(arena, name, int(n_real))
-            st.toast(f"Run {run_id} started for {plain(name)}.")
-
-
-def watch(arena: Arena) -> None:
-    """The latest runs, looked at every second for as long as one of them works."""
-    active = has_active(benchmarks.runs(arena, RUNS_SHOWN))
-    st.fragment(draw_runs, run_every=1.0 if active else None)(active)
-
-
-def draw_runs(was_active: bool) -> None:
-    with said_plainly():
-        runs = benchmarks.runs(the_arena(), RUNS_SHOWN)
-        if was_active and not has_active(runs):
-            st.rerun()  # the whole page: its score is there now, and nothing is left to watch
-        if runs:
-            st.subheader("Runs", anchor=False)
-        for run in runs:
-            draw_run(run)
-
-
-def has_active(runs: list[Run]) -> bool:
-    return any(run.state is RunState.RUNNING for run in runs)
-
-
-def draw_run(run: Run) -> None:
-    if run.state is RunState.RUNNING:
-        draw_active(run, datetime.now(UTC))
-    else:
-        icon, word = ENDINGS[run.state]
-        took = (run.finished_at or run.heartbeat_at) - run.started_at
-        reason = f": {plain(run.message)}" if run.message else ""
-        st.markdown(f"{icon} Run {run.id} · {plain(run.subject)} · {word} after {clock(took)}{reason}")
-
-
-def draw_active(run: Run, now: datetime) -> None:
-    progress, button = st.columns([5, 1], vertical_alignment="center")
-    progress.progress(share_done(run), text=plain(progress_text(run, now)))
-    button.button("Cancel", key=f"cancel-{run.id}", on_click=cancel, args=(run.id,), width="stretch")
-    silence = now - run.heartbeat_at
-    if silence > QUIET_AFTER:
-        st.warning(
-            f"Run {run.id} has said nothing for {clock(silence)}. If that goes on, cancel it and start it again."
-        )
-
-
-def cancel(run_id: int) -> None:
-    with said_plainly():
-        benchmarks.cancel(the_arena(), run_id)
-
-
-def share_done(run: Run) -> float:
-    return min(run.done / run.total, 1.0) if run.total else 0.0
-
-
-def progress_text(run: Run, now: datetime) -> str:
-    count = f" {run.done} of {run.total}" if run.total > 1 else ""
-    return f"Run {run.id} · {run.subject} · {run.stage or 'starting'}{count} · {clock(now - run.started_at)}"
-
-
-def clock(span: timedelta) -> str:
-    minutes, seconds = divmod(max(0, int(span.total_seconds())), 60)
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+            run_id = benchmarks.start(arena, Request(tuple(chosen), tuple(metrics), reference, int(n_real)))
+            st.toast(f"Run {run_id} started.")
 
 
 def draw_scores(scores: list[Score]) -> None:
-    st.subheader("Scores", anchor=False)
-    if scores:
+    if not scores:
+        st.markdown("No scores yet. Choose models above and press **Run**; what comes out is kept here.")
+        st.caption(COMPARE)
+        return
+    with st.expander(f"All {len(scores)} scores", icon=":material/table_rows:"):
         st.dataframe(table(scores), column_config=COLUMNS, hide_index=True, placeholder="–", width="stretch")
-    else:
-        st.markdown("No scores yet. Choose a model above and press **Run FID**; the result is kept here.")
     st.caption(COMPARE)
 
 
@@ -156,16 +295,19 @@ def table(scores: list[Score]) -> pd.DataFrame:
 
 def score_row(score: Score) -> dict[str, Any]:
     details = score.details
+    low, high = details.get("low"), details.get("high")
     return {
         "subject": score.subject,
-        "metric": score.metric.upper(),
+        "metric": score.metric,
         "value": score.value,
+        "debiased": details.get("debiased"),
+        "interval": None if low is None or high is None else f"{low:.4g} to {high:.4g}",
         "unscored": score.unscored,
         "n_real": details.get("n_real"),
         "n_generated": details.get("n_generated"),
-        "protocol": score.protocol.id,
-        "fingerprint": score.protocol.fingerprint[:SHORT],
-        "weights": str(details.get("weights_sha256") or "")[:SHORT],
+        "reference_set": details.get("reference_set"),
         "seconds": details.get("seconds"),
         "at": score.at,
+        "protocol": score.protocol.id,
+        "fingerprint": score.protocol.fingerprint[:SHORT],
     }

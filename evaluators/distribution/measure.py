@@ -272,6 +272,30 @@ def measure(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class SetMetric:
+    """The evaluator of one figure: `metric` of `recipes.METRICS`, and which of its figures where it has several."""
+
+    metric: str = DEFAULT_METRIC
+    figure: str | None = None
+    setup: Setup = field(default_factory=Setup)
+    progress: Progress = no_progress
+
+    def score(
+        self,
+        real: ImageSet,
+        generated: ImageSet,
+        *,
+        subject: str,
+        contestant_id: int | None = None,
+        run_id: int | None = None,
+    ) -> Score:
+        """Raises what `measure` raises."""
+        found = measure(real, generated, [self.metric], setup=self.setup, progress=self.progress)
+        figure = found.figure(self.figure) if self.figure else found.figures[0]
+        return figure.as_score(subject, contestant_id, run_id)
+
+
 def figures_of(recipe: MetricRecipe, sets: Sets, *, curve: bool = False) -> list[Figure]:
     """The figures of one metric: one, or four for prdc. Raises DataError where the sets are too small or not finite."""
     return DISTANCES[recipe.distance](recipe, sets, curve)

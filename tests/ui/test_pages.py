@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from arena.bootstrap import Arena
-from arena.domain import Outcome, Protocol, Run, RunKind, RunState, Score
-from arena.errors import UsageError
-from arena.services import battles, benchmarks
+from arena.domain import Outcome
+from arena.services import battles
 from arena.services.leaderboard import LeaderboardRow, leaderboard
 from arena.ui import about as about_page
-from arena.ui import benchmarks as benchmarks_page
 from arena.ui import leaderboard as leaderboard_page
 from arena.ui import main_path
 
 Serve = Callable[..., AppTest]
 PAGES = ["vote", "leaderboard", "benchmarks", "about"]
-PROTOCOL = Protocol("fid-torchmetrics", "1.9", {"feature": 2048})
 
 
 def text_of(page: AppTest) -> str:
@@ -160,70 +156,6 @@ def leaderboard_row(name: str, **changes: object) -> LeaderboardRow:
 
 def test_a_model_without_votes_has_no_both_bad_rate(seeded: Arena) -> None:
     assert leaderboard_page.table(leaderboard(seeded))["both_bad_rate"].isna().all()
-
-
-# Benchmarks
-
-
-def score(**changes: object) -> Score:
-    fields = {"subject": "Swatch A", "metric": "fid", "protocol": PROTOCOL, "value": 12.5}
-    return Score(**{**fields, **changes})  # type: ignore[arg-type]
-
-
-def test_scores_are_listed_with_their_protocol_and_counts(serve: Serve, seeded: Arena) -> None:
-    details = {"n_real": 500, "n_generated": 6, "weights_sha256": "f" * 64, "seconds": 3.5}
-    seeded.store.add_score(score(details=details))
-    seeded.store.add_score(score(value=None, unscored="only one image"))
-    shown = serve(seeded, "benchmarks").dataframe[0].value
-    newest, oldest = shown.to_dict("records")
-    assert newest["unscored"] == "only one image" and newest["value"] != newest["value"]
-    assert oldest["value"] == 12.5 and oldest["n_real"] == 500 and oldest["protocol"] == PROTOCOL.id
-    assert PROTOCOL.fingerprint.startswith(oldest["fingerprint"]) and oldest["weights"] == "f" * 10
-
-
-def test_a_run_starts_in_the_service_and_its_refusal_is_a_sentence(
-    serve: Serve, seeded: Arena, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-
-    def refuse(_: Arena, name: str, n_real: int) -> int:
-        asked.append((name, n_real))
-        raise UsageError("Nothing to measure.")
-
-    monkeypatch.setattr(benchmarks, "start_fid", refuse)
-    page = serve(seeded, "benchmarks")
-    page.selectbox[0].select("Swatch B")
-    page.number_input[0].set_value(300)
-    next(button for button in page.button if button.label == "Run FID").click()
-    page.run()
-    assert asked == [("Swatch B", 300)]
-    assert [error.value for error in page.error] == ["Nothing to measure."]
-
-
-def test_a_running_run_shows_progress_and_can_be_cancelled(serve: Serve, seeded: Arena) -> None:
-    run = seeded.store.add_run(RunKind.BENCHMARK, "Swatch A")
-    seeded.store.beat(run.id or 0, stage="features", done=3, total=6)
-    page = serve(seeded, "benchmarks")
-    page.button(key=f"cancel-{run.id}").click().run()
-    assert seeded.store.run(run.id or 0).state is RunState.CANCELLED
-    assert "cancelled" in text_of(page)
-
-
-def test_names_and_messages_are_not_markup(serve: Serve, seeded: Arena) -> None:
-    run = seeded.store.add_run(RunKind.BENCHMARK, "**bold** [a](http://x)")
-    seeded.store.end_run(run.id or 0, RunState.FAILED, "no `file` in /a_b_c")
-    said = text_of(serve(seeded, "benchmarks"))
-    assert r"\*\*bold\*\* \[a\]\(http\://x\)" in said
-    assert r"no \`file\` in /a\_b\_c" in said
-
-
-def test_progress_in_words() -> None:
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    run = Run(RunKind.BENCHMARK, "Swatch A", RunState.RUNNING, start, start, done=3, total=6, stage="features", id=4)
-    now = start + timedelta(seconds=75)
-    assert benchmarks_page.progress_text(run, now) == "Run 4 · Swatch A · features 3 of 6 · 1 min 15 s"
-    assert benchmarks_page.share_done(run) == 0.5
-    assert benchmarks_page.share_done(Run(RunKind.BENCHMARK, "x", RunState.RUNNING, start, start)) == 0.0
 
 
 def test_every_displayed_formula_is_one_that_the_browser_can_set() -> None:
