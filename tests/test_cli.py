@@ -150,16 +150,24 @@ def test_ctrl_c_is_one_sentence_and_the_next_call_goes_on(arena: Arena) -> None:
     assert f"{200 - made} images made, 0 failed" in arena_command("generate", **arena.settings.as_environment()).stdout
 
 
-def test_fid_prints_exactly_what_it_promises(tmp_path: Path) -> None:
+def test_fid_prints_what_it_promises(tmp_path: Path) -> None:
     for name, seed in (("real", "1"), ("generated", "2")):
         arena_command("teddies", str(tmp_path / name), "--n", "4", "--seed", seed)
     (tmp_path / "generated" / "note.png").write_text("not an image")
-    done = arena_command("fid", str(tmp_path / "real"), str(tmp_path / "generated"), "--json")
+    folders = (str(tmp_path / "real"), str(tmp_path / "generated"))
+    environment = {"ARENA_DATA_DIR": str(tmp_path / "data")}
+    done = arena_command("fid", *folders, "--json", **environment)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert list(found) == ["fid", "n_real", "n_generated", "protocol", "fingerprint", "seconds"]
-    assert (found["n_real"], found["n_generated"]) == (4, 4) and found["fid"] > 0
+    assert list(found)[:6] == ["fid", "n_real", "n_generated", "protocol", "fingerprint", "seconds"]
+    assert (found["n_real"], found["n_generated"], found["protocol"]) == (4, 4, "fid-clean@1") and found["fid"] > 0
+    assert found["low"] < found["debiased"] < found["high"]
     assert "dropped" in done.stderr and "note.png" in done.stderr, "a dropped file is listed"
+    kid = json.loads(arena_command("kid", *folders, "--versus", folders[1], "--json", **environment).stdout)
+    assert kid["kid"] == kid["value"] and kid["protocol"] == "kid@1"
+    assert [(one["n"], one["value"]) for one in kid["versus"]] == [(4, 0.0)], "a set is as close as itself"
+    shown = arena_command("inspect", *folders, **environment).stdout
+    assert "64×64 (4)" in shown
 
 
 def test_fid_of_a_folder_without_images_is_one_sentence(tmp_path: Path) -> None:
