@@ -77,9 +77,29 @@ $$
 $$
 
 Smaller is closer. FID looks at sets, not at single pictures, and never reads the prompt: a model may draw lovely
-pictures of the wrong thing and score well. It also falls with the number of pictures. So a value is stored with its
-protocol, a fingerprint of every setting, the hash of the network's weights, and both counts; values are comparable
-only where all of these agree. Where people and FID disagree, both are shown.
+pictures of the wrong thing and score well. Where people and FID disagree, both are shown.
+
+"FID" is many numbers: every tool resizes otherwise. So a value is stored with its **protocol**, a **fingerprint** of
+every setting, of the weights and of the library versions, and only values of one fingerprint and one reference set
+stand in one chart.
+
+The plain value is too large by an amount that falls as the number of pictures grows. The **debiased** value takes that
+off, as far as so many pictures can tell, and its **95% interval** says how far it may be off by chance. Below some
+thousands of pictures both say so, and KID is the better guide.
+
+### KID
+The kernel Inception distance is the squared distance between the two sets' mean embeddings under the kernel
+$k(x, y) = (x \cdot y / d + 1)^3$ of the same features. It is right on average for any number of pictures; for equal
+distributions it scatters about 0 and may be negative. All pairs are used, so it is the same each time.
+
+### Precision, recall, density, coverage
+Around each real picture lies a ball that reaches its fifth neighbour. *Precision* is the share of generated pictures
+inside some such ball, *recall* the same the other way round; *density* and *coverage* are their steadier relatives.
+Precision asks whether the pictures look real, recall whether they show all there is.
+
+### On the same prompts
+Two models that answered the same prompts are compared picture by picture: what the prompts and the real pictures share
+cancels, so that a difference can be certain where the two intervals overlap.
 """
 
 
