@@ -4,9 +4,10 @@ Policy `uniform@1`: a pair of contestants uniformly among those that still have 
 then a prompt uniformly among these, then the sides by a fair coin. Every cell keeps a known positive probability,
 which is stored with the battle.
 
-Policy `adaptive@1`: the same, except that the pair is drawn by `adaptive_chances`: mostly where one more vote tells
-most about differences that are still open, so new contestants and close neighbours first, and with a share EPSILON
-uniformly, so that no pair's probability falls to zero. Before any votes both policies are one.
+Policy `adaptive@2`: the same, except that the pair is drawn by `adaptive_chances`: mostly where one more vote tells
+most about differences that are still open and will be settled soonest, so new contestants first, then pairs that are
+nearly apart; and with a share EPSILON uniformly, so that no pair's probability falls to zero. Before any votes both
+policies are one. (adaptive@1, of battles drawn before, also went for differences that are too small to be settled.)
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
 POLICY = "uniform@1"
-ADAPTIVE = "adaptive@1"
-EPSILON = 0.2
-"""Share of battles that adaptive@1 draws uniformly."""
+ADAPTIVE = "adaptive@2"
+EPSILON = 0.1
+"""Share of battles that adaptive@2 draws uniformly."""
 PRIOR_VARIANCE = 1.0
 """Of a strength before any vote, in squared natural logarithms of odds: plus or minus 174 rating points."""
-RELEVANT, BREADTH = 1.0, 2.0
-"""A difference matters most at so many standard errors, and little at more than two BREADTHs away: differences of
-zero are never settled, large ones are. Chosen, as SHARPNESS is, by benchmarks/simulate_matchmaking.py."""
+LEVEL = 0.95
+"""Confidence with which all differences are to be settled at once, as in a board's rank sets."""
+LEAST, MOST, BLUR = 1.5, 0.95, 0.3
+"""Differences below so many standard errors are all as open; above such a share of the critical value, all as near to
+being settled; and so many standard errors around it they leave off mattering. Chosen, as SHARPNESS and EPSILON are, by
+benchmarks/simulate_matchmaking.py."""
 SHARPNESS = 8.0
 """Chances go with this power of the gain: the gains of good and bad pairs differ by less than a factor of two."""
 
@@ -89,7 +94,7 @@ def adaptive_chances(
     votes: Mapping[Pair, float],
     epsilon: float = EPSILON,
 ) -> dict[Pair, float]:
-    """The probability of each candidate pair (lower id first) under adaptive@1; at least epsilon / len(pairs), sum 1.
+    """The probability of each candidate pair (lower id first) under adaptive@2; at least epsilon / len(pairs), sum 1.
 
     `strengths`: contestant id -> natural logarithm of odds, mean 0; who is absent (new, or unrated) counts as 0.
     `votes`: votes so far by pair, both-bad ones left out; contestants that are no candidates any more may be in it.
@@ -129,15 +134,25 @@ def _quadratic(matrix: Floats) -> Floats:
     return diagonal[:, None] + diagonal[None, :] - 2 * matrix
 
 
-def relevance(theta: Floats, games: Floats, members: int | None = None) -> Floats:
-    """How much each pair's difference matters (M, M), in [0, 1]: most where it is still open and can be settled.
+def critical_value(members: int) -> float:
+    """Standard errors from which a difference is settled, with LEVEL confidence for all pairs at once (Sidak 1967)."""
+    pairs = max(1, members * (members - 1) // 2)
+    return float(-ndtri((1 - LEVEL ** (1 / pairs)) / 2))
 
+
+def relevance(theta: Floats, games: Floats, members: int | None = None) -> Floats:
+    """How much each pair's difference matters (M, M), 0 or more: the fewer votes would settle it, the more.
+
+    A difference of z standard errors needs (c / z)^2 - 1 times the information it has to reach the critical value c
+    (see `rating.influence.votes_needed`); it matters by one over the root of that, and once settled not at all.
     Only differences among the first `members` (default: all) matter.
     """
     variance = _quadratic(_covariance(theta, games))
     np.fill_diagonal(variance, 1.0)
+    critical = critical_value(len(theta) if members is None else members)
     errors_away = np.abs(theta[:, None] - theta[None, :]) / np.sqrt(variance)
-    weight = np.exp(-(((errors_away - RELEVANT) / BREADTH) ** 2) / 2)
+    near = np.clip(errors_away, min(LEAST, MOST * critical), MOST * critical)
+    weight = ndtr((critical - errors_away) / BLUR) / np.sqrt((critical / near) ** 2 - 1)
     np.fill_diagonal(weight, 0.0)
     weight[members:] = weight[:, members:] = 0.0
     return weight

@@ -33,8 +33,8 @@ class Settings(BaseSettings):
     provisional_below: Annotated[int, Field(ge=0)] = Field(
         default=30, description="a contestant with fewer votes is marked provisional"
     )
-    matchmaking: Literal["adaptive@1", "uniform@1"] = Field(
-        default="adaptive@1", description="how pairs are drawn: where a vote tells most, or all alike"
+    matchmaking: Literal["adaptive@2", "uniform@1"] = Field(
+        default="adaptive@2", description="how pairs are drawn: where a vote tells most, or all alike"
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(default=8, description="images generated at once")
     threads: Annotated[int, Field(ge=0)] = Field(default=0, description="CPU threads of torch; 0 leaves its own choice")

@@ -203,7 +203,7 @@ def evalica(votes: Votes, models: int, rounds: int) -> tuple[Clock, np.ndarray]:
 
 @dataclass(frozen=True)
 class Engine:
-    """`module`: what has to be installed. `rounds`: bootstraps it is given, as many as its pace allows (ours gets 1,000).
+    """`module`: what has to be installed. `rounds`: bootstraps it is given, as its pace allows (1,000 for ours).
     `environment`: its own settings. `most`: votes beyond which it is left out."""
 
     run: Callable[[Votes, int, int], tuple[Clock, np.ndarray]]

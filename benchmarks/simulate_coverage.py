@@ -135,13 +135,11 @@ def tied(rng: Rng, votes: int = 1500, voters: int = 60, nu: float = 1.0) -> list
 
 
 def adaptive(rng: Rng, votes: int = 1500, voters: int = 60, batch: int = 50, points: float = 100.0) -> list[Result]:
-    """adaptive@1 sees the board every `batch` votes."""
+    """adaptive@2 sees the board every `batch` votes."""
     truth = strengths(rng, points)
     wins, lefts, rights, outcomes = np.zeros((MODELS, MODELS)), [], [], []
     for _ in range(votes // batch):
-        members = bt.components(wins).rated
-        now = dict(zip(members, bt.fit(wins[np.ix_(members, members)]), strict=True)) if len(members) > 1 else {}
-        games = wins + wins.T
+        now, games = dict(enumerate(bt.shrunk(wins))), wins + wins.T
         chances = adaptive_chances(PAIRS, now, {pair: games[pair] for pair in PAIRS if games[pair]})
         chance = np.array(list(chances.values()))
         left, right = sides(rng.choice(len(PAIRS), batch, p=chance / chance.sum()), rng)
@@ -193,8 +191,8 @@ KINDS: tuple[tuple[tuple[str, ...], Callable[[Rng], list[Result]]], ...] = (
     ),
     (("ties (a third), Davidson", "the same votes, a tie as half a win"), tied),
     (("unequal exposure, 12 to 1",), lambda rng: plain(rng, exposure=1.0)),
-    (("adaptive@1",), adaptive),
-    (("adaptive@1, level models",), lambda rng: adaptive(rng, points=1)),
+    (("adaptive@2",), adaptive),
+    (("adaptive@2, level models",), lambda rng: adaptive(rng, points=1)),
     (
         ("800 human votes alone", "with a judge's verdicts on 6,000 other battles", "that judge alone"),
         lambda rng: judged(rng, False),

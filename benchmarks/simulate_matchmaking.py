@@ -1,10 +1,13 @@
-"""How many votes adaptive@1 saves: as narrow a board after how many votes of each policy?
+"""How many votes adaptive@2 saves: as narrow a board after how many votes of each policy?
 
     python benchmarks/simulate_matchmaking.py
 
 Three arenas of 20 models. `alike`: all new, strengths with a standard deviation of 100 points. `apart`: all new, 260
 points. `newcomers`: 15 models with about 300 votes each, and 5 new ones. The policy sees the board every 50 votes, as a
 page does that refits now and then. Ratio: votes of adaptive over votes of uniform for the same figure.
+
+The second table is a yardstick: who knows the true ratings beforehand and gives each pair a fixed share of the votes,
+the best that a search finds, how many votes does he need for the rank sets that uniform draws are expected to give?
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from scipy.special import ndtr
 
 from arena.errors import DataError
-from arena.matchmaking import adaptive_chances
+from arena.matchmaking import adaptive_chances, critical_value
 from arena.rating import bradley_terry as bt
 from arena.rating import uncertainty
 
@@ -47,20 +51,12 @@ def vote(wins: np.ndarray, truth: np.ndarray, pairs: np.ndarray, rng: np.random.
     np.add.at(wins, (np.where(won, left, right), np.where(won, right, left)), 1)
 
 
-def strengths(wins: np.ndarray) -> dict[int, float]:
-    """Of those that the votes can rate."""
-    rated = bt.components(wins).rated
-    if len(rated) < 2:
-        return {}
-    return dict(zip(rated, bt.fit(wins[np.ix_(rated, rated)]), strict=True))
-
-
 def chances(wins: np.ndarray, adaptive: bool) -> np.ndarray:
     if not adaptive:
         return np.full(len(PAIRS), 1 / len(PAIRS))
     games = wins + wins.T
     votes = {pair: games[pair] for pair in PAIRS if games[pair]}
-    found = np.array(list(adaptive_chances(PAIRS, strengths(wins), votes).values()))
+    found = np.array(list(adaptive_chances(PAIRS, dict(enumerate(bt.shrunk(wins))), votes).values()))
     return found / found.sum()
 
 
@@ -100,12 +96,61 @@ def votes_for(target: float, curve: np.ndarray, every: int) -> float:
     return float(np.interp(-target, -falling, every * np.arange(1, len(curve) + 1)))
 
 
+def variances(votes: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Variance of each pair's difference (P,) for so many votes on each (P,), and what a vote on the second index takes
+    off that of the first (P, P)."""
+    one = 1 / (2 * np.cosh(gap / 2)) ** 2
+    edges = np.zeros((MODELS, MODELS))
+    edges[LEFT, RIGHT] = edges[RIGHT, LEFT] = votes * one
+    covariance = uncertainty.invert(np.diag(edges.sum(1)) - edges)
+    across = covariance[LEFT] - covariance[RIGHT]
+    both = across[:, LEFT] - across[:, RIGHT]
+    return np.diag(both), both**2 * one
+
+
+def expected_width(gap: np.ndarray, variance: np.ndarray) -> tuple[float, np.ndarray]:
+    """Mean rank set that these variances lead one to expect, and its derivatives (P,) by them."""
+    critical, away = critical_value(MODELS), gap / np.sqrt(variance)
+    open_ = ndtr(critical - away) - ndtr(-critical - away)
+    steep = (density(critical - away) - density(critical + away)) * away / (2 * variance)
+    return 1 + 2 * float(open_.sum()) / MODELS, steep
+
+
+def density(x: np.ndarray) -> np.ndarray:
+    return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+
+
+def narrowest(gap: np.ndarray, votes: float, steps: int = 150) -> float:
+    """Least expected mean rank set over fixed shares of the votes, by multiplicative steps from uniform shares."""
+    share, found = np.full(len(PAIRS), 1 / len(PAIRS)), np.inf
+    for _ in range(steps):
+        variance, taken = variances(share * votes, gap)
+        width, steep = expected_width(gap, variance)
+        found = min(found, width)
+        share *= np.sqrt(steep @ taken)
+        share = np.maximum(share / share.sum(), 1e-9)
+    return found
+
+
+def with_hindsight(arena: Arena, seed: int, votes: int) -> tuple[float, float]:
+    """Expected mean rank set of uniform draws, and the share of their votes with which fixed shares reach it."""
+    truth = np.random.default_rng(seed).normal(size=MODELS) * arena.spread
+    gap = np.abs(truth[LEFT] - truth[RIGHT])
+    target, _ = expected_width(gap, variances(np.full(len(PAIRS), votes / len(PAIRS)), gap)[0])
+    low, high = 0.2, 1.0
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        low, high = (low, middle) if narrowest(gap, middle * votes) <= target else (middle, high)
+    return target, high
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=24)
     parser.add_argument("--votes", type=int, default=6000)
     parser.add_argument("--every", type=int, default=250)
     parser.add_argument("--batch", type=int, default=50)
+    parser.add_argument("--hindsight", type=int, default=8, help="arenas of the second table")
     parser.add_argument("--draws", type=int, default=1500)
     options = parser.parse_args()
     print(f"{options.seeds} arenas of {MODELS} models, uniform@1 up to {options.votes:,} votes\n")
@@ -123,6 +168,13 @@ def main() -> None:
                 needed = votes_for(target, adaptive[:, k], options.every)
                 shown, ratio = (f"{needed:,.0f}", f"{needed / votes:.2f}") if np.isfinite(needed) else ("more", "> 1")
                 print(f"| {arena.name} | {figure} | {votes:,} | {target:.1f} | {shown} | {ratio} |")
+
+    print("\n| arena | uniform: votes | expected mean rank set | best fixed shares, truth known: ratio |")
+    print("|---|--:|--:|--:|")
+    for arena in ARENAS[:2]:
+        for votes in (2000, 4000, 6000):
+            found = np.mean([with_hindsight(arena, seed, votes) for seed in range(options.hindsight)], axis=0)
+            print(f"| {arena.name} | {votes:,} | {found[0]:.1f} | {found[1]:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from arena.matchmaking import (
     EPSILON,
     PRIOR_VARIANCE,
     adaptive_chances,
     candidates,
+    critical_value,
     draw,
     gains,
     relevance,
@@ -102,6 +104,18 @@ def test_close_neighbours_come_before_settled_differences() -> None:
     pairs = list(combinations(range(1, 5), 2))
     chances = adaptive_chances(pairs, {1: 2.05, 2: 1.95, 3: -1.95, 4: -2.05}, everyone(pairs, 100))
     assert min(chances[1, 2], chances[3, 4]) > 5 * max(chances[pair] for pair in [(1, 3), (1, 4), (2, 3), (2, 4)])
+
+
+def test_a_difference_matters_more_the_fewer_votes_would_settle_it() -> None:
+    """Four contestants, equal votes: relevance grows from level to nearly settled, and ends at the critical value."""
+    critical = critical_value(4)
+    assert critical == pytest.approx(stats.norm.ppf(1 - (1 - 0.95 ** (1 / 6)) / 2), rel=1e-12)
+    # So many votes that strengths are small and each vote informs by a quarter: variance 2 / (1 + 4 n / 4).
+    games, error = 1e6 * (1 - np.eye(4)), np.sqrt(2 / (1 + 1e6))
+    shares = (0.1, 0.6, 0.8, 0.9, 1.5)
+    matter = [relevance(np.array([share * critical * error, 0, 0, 0]), games)[0, 1] for share in shares]
+    assert matter[1:3] == pytest.approx([(share**-2 - 1) ** -0.5 for share in shares[1:3]], rel=0.05)
+    assert sorted(matter[:4]) == matter[:4] and matter[4] < 1e-3
 
 
 def test_retired_contestants_inform_but_do_not_matter() -> None:

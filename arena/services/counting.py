@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from arena import matchmaking
 from arena.domain import VoteFilter
 from arena.rating import bradley_terry
 from arena.rating.comparisons import Comparisons, aggregate
@@ -102,8 +103,8 @@ def _by_name(counts: Counts) -> list[int]:
 class Standing:
     """What matchmaking needs to know of the votes so far, by contestant id.
 
-    `strengths`: natural logarithms of odds, mean 0, of those that can be rated. `votes`: by pair, lower id first,
-    both-bad ones left out.
+    `strengths`: natural logarithms of odds, shrunk a little towards 0, which makes them finite for everyone
+    (`bradley_terry.shrunk`). `votes`: by pair, lower id first, both-bad ones left out.
     """
 
     strengths: dict[int, float]
@@ -130,8 +131,5 @@ def standing_of(counts: Counts) -> Standing:
     games = wins + wins.T
     pairs = zip(*(axis.tolist() for axis in np.nonzero(np.triu(games))), strict=True)
     votes = {(min(ids[i], ids[j]), max(ids[i], ids[j])): float(games[i, j]) for i, j in pairs}
-    if not votes:
-        return Standing({}, {})
-    rated = list(bradley_terry.components(wins).rated)
-    theta = bradley_terry.fit(wins[np.ix_(rated, rated)])
-    return Standing({ids[i]: float(value) for i, value in zip(rated, theta, strict=True)}, votes)
+    theta = bradley_terry.shrunk(wins, matchmaking.PRIOR_VARIANCE)
+    return Standing(dict(zip(ids, map(float, theta), strict=True)), votes)

@@ -1,7 +1,7 @@
 """What a judge has yet to see, and in which order it gets to see it.
 
 Battles that people voted on come first: only on these can a judge be held against them. The others are drawn by
-`adaptive@1`, where one more verdict tells most, from the judge's own standing.
+`adaptive@2`, where one more verdict tells most, from the judge's own standing.
 """
 
 from __future__ import annotations

@@ -188,3 +188,13 @@ def test_the_larger_island_is_rated_and_votes_decide_between_equals() -> None:
     two[2, 3] = two[3, 4] = two[4, 2] = 1
     assert bt.components(two).rated == (2, 3, 4)
     assert bt.components(two[:4, :4]).rated == (0, 1)
+
+
+def test_shrunk_strengths_are_finite_and_where_the_prior_and_the_votes_agree() -> None:
+    """At the top the slope of the votes is theta / variance; with many votes nothing is left of the shrinking."""
+    wins = np.array([[0, 9, 0, 0], [0, 0, 4, 0], [0, 2, 0, 0], [0, 0, 0, 0.0]])
+    theta = bt.shrunk(wins, 0.7)
+    np.testing.assert_allclose(bt.gradient(wins, theta), theta / 0.7, atol=1e-9)
+    assert theta[0] == theta.max() and theta[3] == 0 and abs(theta.sum()) < 1e-9
+    many = np.array([[0, 3, 2], [1, 0, 4], [2, 2, 0.0]]) * 1e7
+    np.testing.assert_allclose(bt.shrunk(many), bt.fit(many), atol=1e-6)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
+import numpy as np
 import pytest
 
 from arena import matchmaking
 from arena.bootstrap import Arena, open_arena
 from arena.domain import VoteFilter
+from arena.rating import bradley_terry
 from arena.services import battles, counting
 from arena.services.leaderboard import leaderboard
 from arena.settings import load_settings
@@ -24,17 +24,22 @@ def vote_some(arena: Arena, voters: int = 4) -> None:
 
 
 def test_an_arena_without_votes_has_no_standing(seeded: Arena) -> None:
-    assert counting.standing(seeded) == counting.Standing({}, {})
+    found = counting.standing(seeded)
+    assert set(found.strengths.values()) == {0.0} and found.votes == {}
 
 
 def test_the_standing_is_the_boards(any_arena: Arena) -> None:
+    """Strengths are shrunk by as much as the prior says: the slope of the votes there equals theta / variance."""
     fill_with_swatches(any_arena)
     vote_some(any_arena)
     found = counting.standing_of(any_arena.store.counts(VoteFilter(), cluster=None))
     rows = leaderboard(any_arena).rows
-    assert {row.contestant_id: row.rating for row in rows} == {
-        id: pytest.approx(1000 + 400 / math.log(10) * theta, abs=1e-9) for id, theta in found.strengths.items()
-    }
+    wins = bradley_terry.win_matrix(counting.comparisons(any_arena, cluster=None))
+    theta = np.array([found.strengths[row.contestant_id] for row in sorted(rows, key=lambda row: row.name)])
+    np.testing.assert_allclose(bradley_terry.gradient(wins, theta), theta / matchmaking.PRIOR_VARIANCE, atol=1e-9)
+    assert sorted(rows, key=lambda row: -row.rating) == sorted(
+        rows, key=lambda row: -found.strengths[row.contestant_id]
+    )
     assert sum(found.votes.values()) == sum(row.votes - row.both_bad for row in rows) / 2
     assert all(low < high for low, high in found.votes)
 
