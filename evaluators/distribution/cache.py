@@ -53,9 +53,17 @@ class FeatureCache:
     def __init__(self, folder: Path | str | None):
         self.path = None if folder is None else Path(folder) / FILE_NAME
         self._lock = threading.Lock()
-        self._damaged = 0
+        self._damaged: set[bytes] = set()
         self._trouble = ""
-        self._connection = None if self.path is None else self._opened(self.path)
+        self._connection: sqlite3.Connection | None = None
+        if self.path is not None:
+            self._connection = self._opened(self.path)
+
+    def __enter__(self) -> FeatureCache:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def close(self) -> None:
         with self._lock:
@@ -66,7 +74,7 @@ class FeatureCache:
     @property
     def notices(self) -> tuple[str, ...]:
         """What the reader should know of this cache, a sentence each."""
-        rows = f"{self._damaged} damaged entries in the feature cache {self.path} were computed anew."
+        rows = f"{len(self._damaged)} damaged entries in the feature cache {self.path} were computed anew."
         return (*([rows] if self._damaged else []), *([self._trouble] if self._trouble else []))
 
     def file(self, file_sha256: str, decoder: str) -> FileFacts | None:
@@ -102,7 +110,8 @@ class FeatureCache:
 
     def _sound(self, stored: int, *parts: bytes) -> bool:
         sound = all(isinstance(part, bytes) for part in parts) and checksum(*parts) == stored
-        self._damaged += not sound
+        if not sound:
+            self._damaged.add(parts[0])
         return sound
 
     def _row(self, query: str, key: bytes) -> tuple[bytes, ...] | None:
