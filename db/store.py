@@ -758,6 +758,11 @@ class Store:
             )
         )
 
+    def newest_score(self) -> int:
+        """The id of the newest score, 0 where there is none."""
+        with self._reading() as session:
+            return session.scalar(select(func.coalesce(func.max(ScoreRow.id), 0))) or 0
+
     def scores(self, limit: int = 200) -> list[Score]:
         """Newest first."""
         query = (

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, delete, exists, func, or_, select,
 from sqlalchemy.orm import Session, aliased
 
 from arena.domain import Battle, JudgeAnswer, JudgeCard, JudgeVerdict, Outcome, RunState, VoterKind
+from arena.questions import FIRST, SECOND
 from db.schema import (
     BattleRow,
     GenerationRow,
@@ -51,6 +52,18 @@ class Judged(NamedTuple):
     def outcome(self) -> Outcome | None:
         """The verdict, as seen from the battle's sides."""
         return seen_from(self.verdict, self.battle)
+
+
+class Words(NamedTuple):
+    """What a judge answered of two images, in short: the word of each order, None where unscored, and the shares of
+    "A" and "B" in each, None without log probabilities. `left` and `right` as in JudgeVerdict."""
+
+    left: str
+    right: str
+    left_first: str | None
+    right_first: str | None
+    left_first_shares: tuple[float | None, float | None]
+    right_first_shares: tuple[float | None, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +273,18 @@ class Verdicts:
             row = session.get(VerdictRow, verdict_id)
             return None if row is None else _verdict(row)
 
-    def verdicts(self, judge_id: str) -> list[JudgeVerdict]:
-        """The latest verdict on each pair this judge was asked about, oldest first."""
-        query = select(VerdictRow).where(VerdictRow.judge_id == judge_id, ~_superseded()).order_by(VerdictRow.id)
+    def words(self, judge_id: str) -> list[Words]:
+        """The latest answers on each pair this judge was asked about, oldest first."""
+        orders = [VerdictRow.answers[order] for order in (0, 1)]
+        columns = [order["word"].as_string() for order in orders]
+        columns += [order["shares"][word].as_float() for order in orders for word in (FIRST, SECOND)]
+        query = select(VerdictRow.left_sha256, VerdictRow.right_sha256, *columns)
+        query = query.where(VerdictRow.judge_id == judge_id, ~_superseded()).order_by(VerdictRow.id)
         with self.store._reading() as session:
-            return [_verdict(row) for row in session.scalars(query)]
+            return [
+                Words(left, right, one, other, (a, b), (c, d))
+                for left, right, one, other, a, b, c, d in session.execute(query)
+            ]
 
     def voted_by_people(self) -> list[Battle]:
         """One battle for each two generations that people voted on, in the order of the first votes."""

@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from arena import matchmaking
-from arena.domain import Run, RunKind
+from arena.domain import Run, RunKind, RunState
 from arena.errors import UsageError
 from arena.services import judge_board, judges, runs
 from arena.services.judge_board import Precision
@@ -108,6 +108,14 @@ def run(arena: Arena, request: Request, watch: runs.Report | None = None) -> Cam
     judges.checked_name(request.judge)
     started = arena.store.add_run(RunKind.JUDGE, request.judge, request.parameters)
     return came_to(arena, runs.perform(arena, started.id or 0, watch))
+
+
+def resume(arena: Arena, run_id: int) -> int:
+    """Start a run again that ended early; what it judged is not judged again. Raises what `start` raises."""
+    found = runs.one(arena, run_id)
+    if found.state is RunState.RUNNING:
+        raise UsageError(f"Run {run_id} is still at work.")
+    return start(arena, Request(**found.parameters))
 
 
 def came_to(arena: Arena, run: Run) -> CameTo:

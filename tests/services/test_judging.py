@@ -201,7 +201,7 @@ def test_drawn_battles_keep_the_probability_they_were_drawn_with(arena: Arena) -
     fill_with_swatches(arena)
     came_to = judged(arena)
     found = [one.battle for one in Verdicts(arena.store).judged(came_to.judge_id or "")]
-    assert {battle.policy for battle in found} == {"adaptive@1"}
+    assert {battle.policy for battle in found} == {"adaptive@2"}
     # The last cell left was certain, and the first was one of all.
     assert max(battle.probability for battle in found) == 1.0
     assert min(battle.probability for battle in found) <= 1 / CELLS + 1e-9
@@ -319,7 +319,7 @@ def test_two_processes_at_once_judge_no_pair_twice(any_arena: Arena) -> None:
         assert process.returncode == 0, err.decode()
     shares = [Verdicts(any_arena.store).tally(run_id=run.id).asked for run in runs.latest(any_arena, RunKind.JUDGE)]
     assert sum(shares) == verdicts(any_arena) == len(any_arena.store.votes()) == 60
-    assert len({(v.left, v.right) for v in Verdicts(any_arena.store).verdicts(any_arena.store.judges()[0])}) == 60
+    assert len({(v.left, v.right) for v in Verdicts(any_arena.store).words(any_arena.store.judges()[0])}) == 60
     cells = any_arena.store.seen_cells(any_arena.store.judges()[0])
     assert len(cells) == len(set(cells)) == 60
 
