@@ -147,9 +147,10 @@ def relevance(theta: Floats, games: Floats, members: int | None = None) -> Float
     (see `rating.influence.votes_needed`); it matters by one over the root of that, and once settled not at all.
     Only differences among the first `members` (default: all) matter.
     """
+    members = len(theta) if members is None else members
     variance = _quadratic(_covariance(theta, games))
     np.fill_diagonal(variance, 1.0)
-    critical = critical_value(len(theta) if members is None else members)
+    critical = critical_value(members)
     errors_away = np.abs(theta[:, None] - theta[None, :]) / np.sqrt(variance)
     near = np.clip(errors_away, min(LEAST, MOST * critical), MOST * critical)
     weight = ndtr((critical - errors_away) / BLUR) / np.sqrt((critical / near) ** 2 - 1)
