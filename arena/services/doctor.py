@@ -45,6 +45,7 @@ def examine(settings: Settings) -> list[Finding]:
         _torch_pair(),
         _device(),
         _inception(settings),
+        *_other_networks(),
         *_teddies(),
         _data_dir(settings),
         _database(settings),
@@ -98,6 +99,22 @@ def _inception(settings: Settings) -> Finding:
     except ArenaError as error:
         return Finding("FID's Inception weights", Verdict.MISSING, "not found", str(error))
     return Finding("FID's Inception weights", Verdict.OK, f"{found.path} (sha256 {found.sha256[:12]}…)")
+
+
+def _other_networks() -> list[Finding]:
+    """Weights of metrics beyond FID; nothing is downloaded."""
+    from evaluators import weights
+
+    findings = []
+    for name, source in weights.SOURCES.items():
+        if name == weights.INCEPTION:
+            continue
+        try:
+            found = weights.find(name, download=False)
+            findings.append(Finding(source.title, Verdict.OK, f"{found.path} (sha256 {found.sha256[:12]}…)"))
+        except ArenaError:
+            findings.append(Finding(source.title, Verdict.OPTIONAL, "not found", source.remedy))
+    return findings
 
 
 def _teddies() -> list[Finding]:
