@@ -8,6 +8,7 @@
     │   └── ImageError         an image, or a folder of images
     ├── WeightsError           pretrained weights are missing or not the ones expected
     ├── EnvironmentFault       the machine: port in use, read-only folder, a package that does not import
+    ├── EndpointError          a server that is asked over HTTP is out of reach, refuses, or makes no sense
     ├── DatabaseError          the database cannot be opened by this version
     │   └── DatabaseTooNew     it was written by a newer version
     ├── GenerationError        a backend could not make an image
@@ -63,6 +64,10 @@ class WeightsError(ArenaError):
 
 class EnvironmentFault(ArenaError):
     """Something on this machine stands in the way."""
+
+
+class EndpointError(ArenaError):
+    """A server that is asked over HTTP is out of reach, refuses, or does not answer as it should."""
 
 
 class DatabaseError(ArenaError):

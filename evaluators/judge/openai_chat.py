@@ -1,0 +1,314 @@
+"""Any OpenAI-compatible chat endpoint that takes images: vLLM, SGLang, Ollama, `transformers serve`, the closed labs.
+
+judge = Judge(OpenAIChat("Qwen/Qwen3-VL-8B-Instruct", "http://localhost:8000/v1"))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from arena import questions
+from arena.domain import frozen_mapping
+from arena.errors import EndpointError, UsageError
+from arena.settings import secret, variable_name
+from evaluators.judge import openai_format as chat
+from evaluators.judge.base import Question, Reply
+from evaluators.judge.openai_format import Completion, Features, Trouble
+from evaluators.judge.openai_http import Connection, Limits
+from evaluators.judge.spending import Budget, Prices, cost
+
+NOT_ASKED = "not asked"
+"""Begins the failure of a question that was not sent at all: the next run may ask it."""
+LONGEST_SIDE = 1024
+IMAGE_TOKENS = 30_000
+"""More tokens than an image costs anywhere; replaced by what the endpoint counts for a first image."""
+OVERHEAD_TOKENS = 64
+"""A chat template's own tokens."""
+
+Found = TypeVar("Found")
+
+
+class OpenAIChat:
+    """A vision-language model behind POST `base_url`/chat/completions, asked at temperature 0 and with a seed.
+
+    `model` is the id that the endpoint knows, `key_variable` names the environment variable that holds the key (none:
+    no key is sent). `extra_tokens` are added to every question's length for a model that thinks before it answers,
+    and `extra` to every request's body, for example {"chat_template_kwargs": {"enable_thinking": False}}.
+    Images whose longer side exceeds `longest_side` pixels are scaled down.
+
+    Creating it sends a first question, which settles the options that the endpoint takes and what it says of itself:
+    the model's full name and its `system_fingerprint`. Both are part of `settings`; answers that come from another
+    model or system are failures (`any_system=True` leaves the system out). The address is part of `settings` too;
+    `served_as` stands for it where the same thing is served from changing addresses.
+
+    `limit_usd` needs `prices`, {"input": …, "output": …} in USD for a million tokens. An amount that covers the worst
+    case is held before a question is sent, so that the limit is never passed.
+
+    Raises UsageError and SettingsError for what cannot be used, EndpointError if the first question is not answered.
+    """
+
+    repeats_itself = False
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str = "",
+        *,
+        name: str | None = None,
+        key_variable: str | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
+        prices: Prices | Mapping[str, float] | None = None,
+        limit_usd: float | None = None,
+        longest_side: int = LONGEST_SIDE,
+        seed: int = 0,
+        extra_tokens: int = 0,
+        extra: Mapping[str, Any] | None = None,
+        any_system: bool = False,
+        served_as: str | None = None,
+    ) -> None:
+        self.model, self.base_url = model, checked_url(base_url)
+        self.name = name or model.rstrip("/").rpartition("/")[2]
+        self.limits = _made(Limits, limits or {})
+        self.prices = None if prices is None else _made(Prices, prices)
+        self.budget = _budget(limit_usd, self.prices)
+        self._key_variable = variable_name(key_variable) if key_variable else None
+        self._longest_side, self._seed, self._extra_tokens = longest_side, seed, extra_tokens
+        self._extra = frozen_mapping(extra or {})
+        self._any_system, self._served_as = any_system, served_as
+        self._image_tokens, self._excess = IMAGE_TOKENS, 1.0
+        self._stopped: str | None = None
+        self._unanswered = 0
+        self._turn = threading.Lock()
+        self._features, self._itself = self._introduced()
+
+    def __repr__(self) -> str:
+        return f"OpenAIChat({self.model!r}, {self.base_url!r})"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {
+            "model": self.model,
+            "endpoint": self._served_as or self.base_url,
+            "reported_model": self._itself.model,
+            "system_fingerprint": None if self._any_system else self._itself.system_fingerprint,
+            "json_schema": self._features.json_schema,
+            "top_logprobs": self._features.top_logprobs,
+            "temperature": 0 if self._features.temperature else None,
+            "seed": self._seed if self._features.seed else None,
+            "extra_tokens": self._extra_tokens,
+            "extra": dict(self._extra),
+            "image": f"png, longest side {self._longest_side}",
+        }
+
+    def replies(self, asked: Sequence[Question]) -> list[Reply]:
+        """One reply to each question, in order, `limits.concurrency` of them under way at once."""
+
+        async def answers(line: Connection) -> list[Reply]:
+            gate = asyncio.Semaphore(self.limits.concurrency)
+            return await asyncio.gather(*(self._in_turn(line, gate, question) for question in asked))
+
+        return self._connected(answers) if asked else []
+
+    def _connected(self, work: Callable[[Connection], Awaitable[Found]]) -> Found:
+        """What `work` finds with an open connection. One call at a time: the limits hold for the object."""
+
+        async def connected() -> Found:
+            key = secret(self._key_variable) if self._key_variable else None
+            async with Connection(self.base_url, key, self.limits) as line:
+                return await work(line)
+
+        with self._turn:
+            return _run(connected())
+
+    async def _in_turn(self, line: Connection, gate: asyncio.Semaphore, question: Question) -> Reply:
+        async with gate:
+            if self._stopped:
+                return Reply(failure=f"{NOT_ASKED}: {self._stopped}")
+            found, usd = await self._asked(line, question, self._features)
+        return self._reply(found, question, usd)
+
+    def _reply(self, found: Completion | Trouble, question: Question, usd: float | None) -> Reply:
+        self._note(found)
+        if isinstance(found, Trouble):
+            return Reply(failure=found.reason, cost_usd=usd)
+        stranger = self._stranger(found)
+        return Reply(failure=stranger, cost_usd=usd) if stranger else chat.reply(found, question, usd)
+
+    def _stranger(self, found: Completion) -> str | None:
+        """Why an answer is not this judge's."""
+        if found.model != self._itself.model:
+            return f"answered by the model {found.model!r}, while this judge is {self._itself.model!r}"
+        if not self._any_system and found.system_fingerprint != self._itself.system_fingerprint:
+            known = self._itself.system_fingerprint
+            return f"answered by the system {found.system_fingerprint!r}, while this judge is {known!r}; see any_system"
+        return None
+
+    def _note(self, found: Completion | Trouble) -> None:
+        """Stops asking where no question will be answered any more."""
+        if isinstance(found, Completion):
+            self._unanswered = 0
+        elif found.final:
+            self._stopped = found.reason
+        elif found.again:
+            self._unanswered += 1
+            if self._unanswered >= self.limits.patience:
+                self._stopped = f"the last {self._unanswered} questions had no answer, at last because: {found.reason}"
+
+    async def _asked(
+        self, line: Connection, question: Question, features: Features
+    ) -> tuple[Completion | Trouble, float | None]:
+        """The answer or the last trouble, after as many attempts as make sense, and the USD known to be spent."""
+        body = await asyncio.to_thread(self._body, question, features)
+        spent: list[float] = []
+        for attempt in range(1, self.limits.attempts + 1):
+            found, usd = await self._paid(line, question, body)
+            spent += [] if usd is None else [usd]
+            if isinstance(found, Completion) or not found.again or attempt == self.limits.attempts:
+                break
+            if found.wait_s > self.limits.longest_wait_s:
+                found = found._replace(what=f"{found.what}, and it asks to wait {found.wait_s:.0f} s")
+                break
+            await asyncio.sleep(max(found.wait_s, self._backoff(attempt)))
+        return found, sum(spent) if spent else None
+
+    def _backoff(self, attempt: int) -> float:
+        """Doubles with every attempt. Half of it is drawn, so that those who failed together do not return together."""
+        longest = min(self.limits.longest_wait_s, self.limits.first_wait_s * 2 ** (attempt - 1))
+        return longest * random.uniform(0.5, 1)
+
+    async def _paid(
+        self, line: Connection, question: Question, body: Mapping[str, Any]
+    ) -> tuple[Completion | Trouble, float | None]:
+        """One attempt within the budget, and its cost where that is known."""
+        most = self._most(question)
+        if not await self.budget.hold(most):
+            limit, spent = self.budget.limit_usd, self.budget.spent_usd
+            return Trouble(
+                f"the spend limit of {limit} USD: {spent:.4f} are spent, this may cost {most:.4f}", final=True
+            ), None
+        usd: float | None = None
+        unpaid = False
+        try:
+            found = await line.send(body)
+            usd = cost(found.usage, self.prices) if isinstance(found, Completion) else None
+            unpaid = isinstance(found, Trouble) and not found.paid
+        finally:
+            self.budget.settle(most, 0.0 if unpaid else usd)
+        self._excess = max(self._excess, self._excess * (usd or 0.0) / most if most else 1.0)
+        return found, usd
+
+    def _most(self, question: Question) -> float:
+        """USD that a question can cost at most: a token is at least a byte of text."""
+        if self.prices is None:
+            return 0.0
+        texts = [part for part in question.parts if isinstance(part, str)]
+        images = len(question.parts) - len(texts)
+        written = sum(len(chat.harmless(text).encode(errors="replace")) for text in texts)
+        schema = len(json.dumps(dict(question.schema))) if question.schema else 0
+        asked = OVERHEAD_TOKENS + written + schema + images * self._image_tokens
+        return self._excess * self.prices.of(asked, question.max_tokens + self._extra_tokens)
+
+    def _body(self, question: Question, features: Features) -> dict[str, Any]:
+        body = chat.request(
+            self.model,
+            question,
+            features,
+            seed=self._seed,
+            extra_tokens=self._extra_tokens,
+            longest_side=self._longest_side,
+        )
+        return body | dict(self._extra)
+
+    def _introduced(self) -> tuple[Features, Completion]:
+        """The options that the endpoint takes, and its first answer."""
+        features, found = self._connected(self._settled)
+        if isinstance(found, Trouble):
+            raise EndpointError(
+                f"The endpoint {self.base_url} does not answer a first question to {self.model!r} ({found.reason}); "
+                "check the address, the model's id, the key, and that the model takes images."
+            )
+        if found.usage is not None:
+            self._image_tokens = max(1, found.usage.input_tokens)
+        return replace(features, top_logprobs=features.top_logprobs if found.tokens else 0), found
+
+    async def _settled(self, line: Connection) -> tuple[Features, Completion | Trouble]:
+        """Asks with every option, and with one less as long as that is refused."""
+        features = Features()
+        while True:
+            found, _ = await self._asked(line, self._first_question(), features)
+            fewer = features.without(found.reason) if _refuses_options(found) else None
+            if fewer is None:
+                return features, found
+            features = fewer
+
+    def _first_question(self) -> Question:
+        """About one plain image of the largest size, whose tokens are the most that an image can cost here."""
+        plain = np.full((self._longest_side, self._longest_side, 3), 127, np.uint8)
+        word = {"type": "string", "enum": list(questions.YES_NO)}
+        schema = {
+            "type": "object",
+            "properties": {"answer": word},
+            "required": ["answer"],
+            "additionalProperties": False,
+        }
+        parts = (plain, '\nIs this image plain? Reply with one JSON object such as {"answer": "yes"}, yes or no.')
+        return Question(parts, answers=questions.YES_NO, schema=schema, max_tokens=32)
+
+
+def _made(kind: Callable[..., Found], given: Any) -> Found:
+    """An object of this kind, or one made of the mapping that settings hold. Raises UsageError if it cannot be."""
+    try:
+        return kind(**given) if isinstance(given, Mapping) else given
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"The judge's {kind.__name__.lower()} cannot be used: {error}.") from error
+
+
+def _budget(limit_usd: float | None, prices: Prices | None) -> Budget:
+    if limit_usd is not None and prices is None:
+        raise UsageError(
+            f"A spend limit of {limit_usd} USD needs prices to count with; give them for a million tokens."
+        )
+    return _made(Budget, {"limit_usd": limit_usd})
+
+
+def _refuses_options(found: Completion | Trouble) -> bool:
+    return isinstance(found, Trouble) and found.status in (400, 405, 415, 422, 501)
+
+
+def checked_url(base_url: str) -> str:
+    """The address without a slash at its end. Raises UsageError for what is no address, or holds a key or password."""
+    parts = urlsplit(base_url)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise UsageError(
+            f"The address of {parts.hostname} holds more than scheme, host and path; put a key into an environment "
+            "variable and name that (it is not shown here)."
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"{base_url!r} is no address of an endpoint; one looks like http://localhost:8000/v1.")
+    return base_url.rstrip("/")
+
+
+def _run(work: Coroutine[Any, Any, Found]) -> Found:
+    """The result of a coroutine, also where this thread already runs an event loop, as in a notebook."""
+    if not _in_event_loop():
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
