@@ -532,6 +532,19 @@ class Store:
             cluster=keys,
         )
 
+    def ballots_after(self, votes: VoteFilter, after: int) -> NDArray[np.int64]:
+        """The votes the filter lets through that began to count after the ballot `after`, in their order.
+
+        int64 (n, 6): ballot, left and right contestant, position of the outcome, count, and the voter's key.
+        """
+        columns = (
+            BallotRow.id, BallotRow.left_id, BallotRow.right_id, BallotRow.outcome, BallotRow.count,
+            BallotRow.voter_key,
+        )  # fmt: skip
+        query = _filtered(select(*columns), votes).where(BallotRow.id > after).order_by(BallotRow.id)
+        with self._reading() as session:
+            return _integers(session, query, len(columns))
+
     def sampled(self, votes: VoteFilter) -> list[SampledVote]:
         """The votes the filter lets through whose battle was drawn here, with the probability it was drawn with."""
         columns = (

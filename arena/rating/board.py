@@ -13,7 +13,7 @@ from arena.rating import bradley_terry as bt
 from arena.rating import influence, resampling, uncertainty
 from arena.rating.bradley_terry import Ties
 from arena.rating.comparisons import Code, Comparisons, Floats
-from arena.rating.uncertainty import Status
+from arena.rating.uncertainty import Ranks, Status
 
 METHOD = "bt@1"
 """Names every formula behind a board; a change of any of them makes it another."""
@@ -105,19 +105,27 @@ def board(
         to_flip = influence.votes_to_flip(pooled, theta, upper, lower, ties)
         return to_flip, influence.votes_needed(wins, theta, covariance, upper, lower, critical)
 
-    details: dict[str, Any] = {}
-    if rounds:
-        details["bootstrap"] = _bootstrap(estimate, rounds, ties, seed)
+    details = {"bootstrap": _bootstrap(estimate, rounds, ties, seed)} if rounds else {}
+    voters = uncertainty.active_clusters(rated)
+    found = rows(comparisons, estimate, unrated, neighbours if flips else None, seed)
+    return assembled(comparisons, rated, unrated, found, voters, ties=ties, seed=seed, details=details)
+
+
+def assembled(
+    comparisons: Comparisons, rated: Comparisons, unrated: Mapping[str, str], found: tuple[BoardRow, ...], voters: int,
+    *, ties: Ties = Ties.HALF, seed: int = 0, details: Mapping[str, Any] | None = None,
+) -> Board:  # fmt: skip
+    """A Bradley–Terry board from its rows; `voters` is how many clusters have votes among the rated."""
     return Board(
         system="bt",
         parameters={
             "method": METHOD, "ties": ties.value, "both_bad": "own outcome", "scale": 400, "mean": 1000,
-            "level": uncertainty.LEVEL, "clusters": uncertainty.active_clusters(rated) or None, "seed": seed,
+            "level": uncertainty.LEVEL, "clusters": voters or None, "seed": seed,
         },
         n_votes=comparisons.votes,
-        board=rows(comparisons, estimate, unrated, neighbours if flips else None, seed),
-        warnings=warnings(comparisons, rated, unrated),
-        details=details,
+        board=found,
+        warnings=warnings(comparisons, rated, unrated, voters),
+        details=details or {},
     )  # fmt: skip
 
 
@@ -146,13 +154,17 @@ Neighbours = Callable[[int, int, float], tuple[int | None, int | None]]
 
 
 def rows(
-    comparisons: Comparisons, estimate: Estimate, unrated: Mapping[str, str], neighbours: Neighbours | None, seed: int
-) -> tuple[BoardRow, ...]:
-    """The rated from best to worst, then the unrated by name, whatever system estimated the strengths."""
+    comparisons: Comparisons, estimate: Estimate, unrated: Mapping[str, str], neighbours: Neighbours | None, seed: int,
+    ranks: Ranks | None = None,
+) -> tuple[BoardRow, ...]:  # fmt: skip
+    """The rated from best to worst, then the unrated by name, whatever system estimated the strengths.
+
+    `ranks` are drawn with `seed` where they are not known already.
+    """
     rated, theta = estimate.comparisons, estimate.theta
     ratings = bt.points(theta)
     half = uncertainty.half_widths(estimate.covariance, estimate.factor)
-    ranks = uncertainty.ranks(theta, estimate.covariance, seed=seed, freedom=estimate.freedom)
+    ranks = ranks or uncertainty.ranks(theta, estimate.covariance, seed=seed, freedom=estimate.freedom)
     order = sorted(range(rated.size), key=lambda i: (-ratings[i], rated.contestants[i]))
     made = []
     for i, below in zip(order, [*order[1:], None], strict=True):
@@ -193,13 +205,12 @@ def _counted(comparisons: Comparisons, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def warnings(comparisons: Comparisons, rated: Comparisons, unrated: Mapping[str, str]) -> tuple[str, ...]:
-    """What a reader must know before trusting the board."""
+def warnings(comparisons: Comparisons, rated: Comparisons, unrated: Mapping[str, str], voters: int) -> tuple[str, ...]:
+    """What a reader must know before trusting the board; `voters` is how many clusters have votes among the rated."""
     found = [f"{name!r} is not rated: it {reason}" for name, reason in sorted(unrated.items())]
     lost = comparisons.votes - rated.votes
     if lost:
         found.append(f"{lost} of {comparisons.votes} votes involve unrated models and have no part in the ratings.")
-    voters = uncertainty.active_clusters(rated)
     if voters == 1:
         found.append("Only 1 voter: the intervals are those of its own opinion, not of voters at large.")
     elif 1 < voters < 20:

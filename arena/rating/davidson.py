@@ -251,6 +251,6 @@ def board(comparisons: Comparisons, *, seed: int = 0) -> Board:
         },
         n_votes=comparisons.votes,
         board=rows(comparisons, estimate, unrated, neighbours, seed),
-        warnings=warnings(comparisons, rated, unrated),
+        warnings=warnings(comparisons, rated, unrated, uncertainty.active_clusters(rated)),
         details={"nu": nu, "nu_low": low, "nu_high": high, "level_tie_rate": nu / (2 + nu)},
     )  # fmt: skip

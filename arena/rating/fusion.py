@@ -237,7 +237,7 @@ def board(paired: Paired, judge_only: Comparisons, *, seed: int = 0) -> Board:
     fused, votes = fuse(paired, judge_only), paired.votes()
     rated = votes.among([votes.contestants.index(name) for name in fused.contestants])
     estimate = Estimate(rated, fused.theta, fused.covariance, fused.factor, fused.freedom)
-    warnings = boards.warnings(votes, rated, fused.unrated)
+    warnings = boards.warnings(votes, rated, fused.unrated, uncertainty.active_clusters(rated))
     half = uncertainty.half_widths(fused.human.covariance, fused.factor)
     return Board(
         system="fused",

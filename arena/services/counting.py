@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arena import matchmaking
 from arena.domain import VoteFilter
 from arena.rating import bradley_terry
 from arena.rating.comparisons import Comparisons, aggregate
 from arena.rating.weights import Weights, inverse_probability
+from arena.services.carried import carried
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
     from db.store import Counts
-
-STANDING_SECONDS = 10.0
-"""How long pairs are drawn by the same standing: a vote hardly changes it, and counting a million takes a while."""
 
 
 def comparisons(arena: Arena, votes: VoteFilter | None = None, cluster: str | None = "voter") -> Comparisons:
@@ -29,7 +27,7 @@ def comparisons(arena: Arena, votes: VoteFilter | None = None, cluster: str | No
 
 def as_comparisons(counts: Counts) -> Comparisons:
     """The store's counts over all contestants, which are put in the order of their names."""
-    names, position = _positions(counts)
+    names, position = positions(counts)
     return aggregate(
         names,
         position[counts.left_id],
@@ -71,7 +69,7 @@ def slices(arena: Arena) -> dict[str, Comparisons]:
     found = [(category, part) for category, part in zip(categories, parts, strict=True) if len(part.count)]
     if not found:
         return {}
-    names, position = _positions(found[0][1])
+    names, position = positions(found[0][1])
 
     def column(name: str) -> np.ndarray:
         return np.concatenate([getattr(part, name) for _, part in found])
@@ -87,7 +85,7 @@ def slices(arena: Arena) -> dict[str, Comparisons]:
     )
 
 
-def _positions(counts: Counts) -> tuple[list[str], np.ndarray]:
+def positions(counts: Counts) -> tuple[list[str], np.ndarray]:
     """All contestants' names in order, and as an array the position of each id among them."""
     ids = _by_name(counts)
     position = np.zeros(max(ids, default=0) + 1, np.int32)
@@ -111,25 +109,44 @@ class Standing:
     votes: dict[tuple[int, int], float]
 
 
-_standings: dict[str, tuple[float, Standing]] = {}
+class _Wins:
+    """Wins by pair, and the standing that they make."""
+
+    def __init__(self, counts: Counts):
+        self.ids = _by_name(counts)
+        self.position = {id: k for k, id in enumerate(self.ids)}
+        self.wins = bradley_terry.win_matrix(as_comparisons(counts))
+        self.standing: Standing | None = None
+
+    @classmethod
+    def counted(cls, arena: Arena, votes: VoteFilter) -> _Wins:
+        return cls(arena.store.counts(votes, cluster=None))
+
+    def add(self, ballots: NDArray[np.int64]) -> bool:
+        for _, left, right, outcome, count, _ in ballots.tolist():
+            score = float(bradley_terry.left_score(np.array([outcome]))[0])
+            if not np.isnan(score):
+                i, j = self.position[left], self.position[right]
+                self.wins[i, j] += count * score
+                self.wins[j, i] += count * (1 - score)
+        self.standing = None
+        return True
+
+    def found(self) -> Standing:
+        if self.standing is None:
+            ids, games = self.ids, self.wins + self.wins.T
+            pairs = zip(*(axis.tolist() for axis in np.nonzero(np.triu(games))), strict=True)
+            votes = {(min(ids[i], ids[j]), max(ids[i], ids[j])): float(games[i, j]) for i, j in pairs}
+            theta = bradley_terry.shrunk(self.wins, matchmaking.PRIOR_VARIANCE)
+            self.standing = Standing(dict(zip(ids, map(float, theta), strict=True)), votes)
+        return self.standing
 
 
 def standing(arena: Arena) -> Standing:
-    """The standing of people's votes, at most ten seconds old."""
-    key, now = str(arena.store.engine.url), time.monotonic()
-    made, found = _standings.get(key, (-np.inf, None))
-    if found is None or now - made > STANDING_SECONDS:
-        found = standing_of(arena.store.counts(VoteFilter(), cluster=None))
-        _standings[key] = (now, found)
-    return found
+    """The standing of people's votes, as of the last one."""
+    return carried(arena, _Wins, VoteFilter())
 
 
 def standing_of(counts: Counts) -> Standing:
     """The standing that these counts make."""
-    ids = _by_name(counts)
-    wins = bradley_terry.win_matrix(as_comparisons(counts))
-    games = wins + wins.T
-    pairs = zip(*(axis.tolist() for axis in np.nonzero(np.triu(games))), strict=True)
-    votes = {(min(ids[i], ids[j]), max(ids[i], ids[j])): float(games[i, j]) for i, j in pairs}
-    theta = bradley_terry.shrunk(wins, matchmaking.PRIOR_VARIANCE)
-    return Standing(dict(zip(ids, map(float, theta), strict=True)), votes)
+    return _Wins(counts).found()

@@ -14,7 +14,7 @@ from arena.rating import bradley_terry, elo
 from arena.rating.board import Board, BoardRow
 from arena.rating.comparisons import Comparisons
 from arena.rating.uncertainty import Status
-from arena.services import counting
+from arena.services import counting, running
 from arena.services.battles import BOARD, elo_parameters, elo_rate
 from arena.services.counting import comparisons, slices
 
@@ -100,8 +100,31 @@ def leaderboard(
     weighted as if every pair and prompt had been drawn equally often (see `rating.weights`).
     """
     votes = votes or VoteFilter()
+    return _with_contestants(arena, votes, *_remembered(arena, votes, rounds, weighted))
+
+
+def running_leaderboard(arena: Arena, votes: VoteFilter | None = None) -> Leaderboard:
+    """The same board for a page, carried along from vote to vote (see `services.running`).
+
+    With many votes it leaves out what takes longest, the votes to flip and needed; `settled_by` finds them for a row.
+    """
+    votes = votes or VoteFilter()
+    rated, pooled, reason = running.board(arena, votes)
+    return _with_contestants(arena, votes, *_met(rated, pooled, reason))
+
+
+def settled_by(arena: Arena, board: Leaderboard, name: str) -> tuple[int | None, int | None]:
+    """Votes to flip, and votes needed to settle, the order of a contestant and the next one on a running board."""
+    rated = [row.name for row in board.rows if row.rating is not None]
+    if name not in rated[:-1]:
+        return None, None
+    return running.between(arena, board.votes_filter, name, rated[rated.index(name) + 1])
+
+
+def _with_contestants(
+    arena: Arena, votes: VoteFilter, rated: Board, meetings: tuple[Meeting, ...], warnings: tuple[str, ...]
+) -> Leaderboard:
     live, last_vote_id = arena.store.ratings(BOARD, elo_parameters(arena), elo_rate(arena))
-    rated, meetings, warnings = _remembered(arena, votes, rounds, weighted)
     of = {row.model: row for row in rated.board}
     seconds = arena.store.mean_seconds()
     whole = votes == VoteFilter()
@@ -182,9 +205,15 @@ _pools: dict[tuple[str, tuple[int, int, int]], pooling.Pooled | None] = {}
 
 def _rate(compared: Comparisons, rounds: int) -> Rated:
     try:
-        rated = boards.board(compared, rounds=rounds)
+        return _met(boards.board(compared, rounds=rounds), compared, "")
     except DataError as error:
-        return _unrated(compared), meetings(compared, {}), (str(error),) if compared.votes else ()
+        return _met(None, compared, str(error) if compared.votes else "")
+
+
+def _met(rated: Board | None, compared: Comparisons, reason: str) -> Rated:
+    """The board with its meetings and warnings; where there is none, counts alone and the reason."""
+    if rated is None:
+        return _unrated(compared), meetings(compared, {}), (reason,) if reason else ()
     ratings = {row.model: row.rating for row in rated.board if row.rating is not None}
     return rated, meetings(compared, ratings), rated.warnings
 
@@ -208,17 +237,13 @@ def meetings(compared: Comparisons, ratings: dict[str, float]) -> tuple[Meeting,
     """Every ordered pair that has decided or tied against each other."""
     wins = bradley_terry.win_matrix(compared)
     games, names = wins + wins.T, compared.contestants
+    known = np.array([ratings.get(name, np.nan) for name in names])
+    expected = bradley_terry.win_probability(known / bradley_terry.SCALE)
+    at = np.nonzero(games)
+    met = zip(*(axis.tolist() for axis in at), (wins[at] / games[at]).tolist(), games[at].tolist(), strict=True)
     return tuple(
-        Meeting(
-            name=names[i],
-            opponent=names[j],
-            score=float(wins[i, j] / games[i, j]),
-            votes=int(games[i, j]),
-            expected=elo.expected(ratings[names[i]], ratings[names[j]])
-            if names[i] in ratings and names[j] in ratings
-            else None,
-        )
-        for i, j in zip(*np.nonzero(games), strict=True)
+        Meeting(names[i], names[j], score, int(votes), chance if chance == chance else None)
+        for (i, j, score, votes), chance in zip(met, expected[at].tolist(), strict=True)
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import altair as alt
 import pandas as pd
@@ -12,7 +12,7 @@ from arena.bootstrap import Arena
 from arena.domain import VoteFilter
 from arena.services.audit import Audit, Influence, audit
 from arena.services.fused import Together, together
-from arena.services.leaderboard import Leaderboard, LeaderboardRow, leaderboard
+from arena.services.leaderboard import Leaderboard, LeaderboardRow, running_leaderboard, settled_by
 from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
 
 START = 1000
@@ -61,8 +61,8 @@ def page() -> None:
     heading("Leaderboard", "Models ranked by people who did not know which was which.")
     with said_plainly():
         arena = the_arena()
-        board = leaderboard(arena, VoteFilter(category=chosen_category(arena.store.categories())))
-        draw(board)
+        board = running_leaderboard(arena, VoteFilter(category=chosen_category(arena.store.categories())))
+        draw(arena, board)
         if board.votes and st.toggle("What else moves the votes?", help="The side, the look of the images, the voters"):
             draw_audit(audit(arena, board.votes_filter))
         draw_judges(arena)
@@ -82,7 +82,7 @@ def chosen_category(categories: list[str]) -> str | None:
     return choice
 
 
-def draw(board: Leaderboard) -> None:
+def draw(arena: Arena, board: Leaderboard) -> None:
     if not board.rows:
         empty_state(
             "No models yet",
@@ -102,7 +102,7 @@ def draw(board: Leaderboard) -> None:
         st.info("No order follows from these votes yet: " + plain(" ".join(board.warnings)))
     st.caption(explained(board))
     if board.votes:
-        draw_why(board)
+        draw_why(arena, board)
         draw_meetings(board)
 
 
@@ -179,12 +179,13 @@ def chart(rated: list[LeaderboardRow]) -> alt.LayerChart | alt.FacetChart:
     )
 
 
-def draw_why(board: Leaderboard) -> None:
+def draw_why(arena: Arena, board: Leaderboard) -> None:
     """For one model: what its place rests on, and what would change it."""
     st.subheader("Why is it there?", anchor=False)
     names = [row.name for row in board.rows]
     chosen = st.selectbox("Model", names, label_visibility="collapsed", width=320)
-    row = board.rows[names.index(chosen)]
+    to_flip, needed = settled_by(arena, board, chosen)
+    row = replace(board.rows[names.index(chosen)], votes_to_flip=to_flip, votes_needed=needed)
     below = board.rows[names.index(chosen) + 1] if names.index(chosen) + 1 < len(names) else None
     st.markdown(why(row, below))
 

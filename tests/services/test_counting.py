@@ -47,7 +47,6 @@ def test_the_standing_is_the_boards(any_arena: Arena) -> None:
 def test_a_new_contestant_is_drawn_first_and_the_probability_is_stored(seeded: Arena) -> None:
     vote_some(seeded)
     fill_with_swatches(seeded, contestants=4)
-    counting._standings.clear()
     drawn = battles.open_battles(seeded, "person:new", n=8)
     stored = [seeded.store.battle(battle.token) for battle in drawn]
     new = seeded.store.contestant("Swatch D").id
