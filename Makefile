@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint lock bench-teddies bench-ratings bench-board bench-judge simulate-coverage simulate-matchmaking install clean
+.PHONY: demo test lint lock bench-fid bench-teddies bench-ratings bench-board bench-judge simulate-coverage simulate-matchmaking install clean
 
 demo: install
 	@exec $(BIN)/arena demo
@@ -18,6 +18,11 @@ lint: install
 # How many attributes of the caption each embedded contestant gets right, and whether FID orders them alike.
 bench-teddies: install
 	$(BIN)/python benchmarks/fid_and_attributes.py
+
+# FID tools side by side, whole commands on the same 2 x 1,000 images: minutes each. `python benchmarks/fid.py --n 100`
+# is a quick look.
+bench-fid: install
+	$(BIN)/python benchmarks/fid.py
 
 # The rating engine side by side with its peers; see the head of the file for how to install these.
 bench-ratings: install

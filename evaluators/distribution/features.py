@@ -235,11 +235,14 @@ Network = Callable[["Tensor"], np.ndarray]
 
 
 def as_image(pixels: np.ndarray) -> np.ndarray:
-    """The array itself, contiguous, where it is an image. Raises ImageError."""
+    """The array itself where it is an image, or a copy where it is not contiguous or not writable, as torch wants it.
+
+    Raises ImageError.
+    """
     image = np.asarray(pixels)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ImageError(f"An image is {image.dtype} {image.shape}: give uint8 RGB arrays (h, w, 3), values 0 to 255.")
-    return np.ascontiguousarray(image)
+    return np.require(image, requirements=("C", "W"))
 
 
 @contextmanager
