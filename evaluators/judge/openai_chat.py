@@ -9,6 +9,7 @@ import asyncio
 import json
 import random
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -114,8 +115,10 @@ class OpenAIChat:
         """One reply to each question, in order, `limits.concurrency` of them under way at once."""
 
         async def answers(line: Connection) -> list[Reply]:
-            gate = asyncio.Semaphore(self.limits.concurrency)
-            return await asyncio.gather(*(self._in_turn(line, gate, question) for question in asked))
+            gate, pictures = asyncio.Semaphore(self.limits.concurrency), Pictures(asked, self._longest_side)
+            order = sorted(range(len(asked)), key=pictures.group)
+            found = await asyncio.gather(*(self._in_turn(line, gate, asked[i], pictures) for i in order))
+            return [reply for _, reply in sorted(zip(order, found, strict=True), key=lambda pair: pair[0])]
 
         return self._connected(answers) if asked else []
 
@@ -130,11 +133,14 @@ class OpenAIChat:
         with self._turn:
             return _run(connected())
 
-    async def _in_turn(self, line: Connection, gate: asyncio.Semaphore, question: Question) -> Reply:
+    async def _in_turn(
+        self, line: Connection, gate: asyncio.Semaphore, question: Question, pictures: Pictures
+    ) -> Reply:
         async with gate:
             if self._stopped:
                 return Reply(failure=f"{NOT_ASKED}: {self._stopped}")
-            found, usd = await self._asked(line, question, self._features)
+            urls = await pictures.take(question)
+            found, usd = await self._asked(line, question, urls, self._features)
         return self._reply(found, question, usd)
 
     def _reply(self, found: Completion | Trouble, question: Question, usd: float | None) -> Reply:
@@ -165,10 +171,11 @@ class OpenAIChat:
                 self._stopped = f"the last {self._unanswered} questions had no answer, at last because: {found.reason}"
 
     async def _asked(
-        self, line: Connection, question: Question, features: Features
+        self, line: Connection, question: Question, urls: Sequence[str], features: Features
     ) -> tuple[Completion | Trouble, float | None]:
         """The answer or the last trouble, after as many attempts as make sense, and the USD known to be spent."""
-        body = await asyncio.to_thread(self._body, question, features)
+        options = {"seed": self._seed, "extra_tokens": self._extra_tokens}
+        body = chat.request(self.model, question, urls, features, **options) | dict(self._extra)
         spent: list[float] = []
         for attempt in range(1, self.limits.attempts + 1):
             found, usd = await self._paid(line, question, body)
@@ -211,23 +218,11 @@ class OpenAIChat:
         """USD that a question can cost at most: a token is at least a byte of text."""
         if self.prices is None:
             return 0.0
-        texts = [part for part in question.parts if isinstance(part, str)]
-        images = len(question.parts) - len(texts)
-        written = sum(len(chat.harmless(text).encode(errors="replace")) for text in texts)
-        schema = len(json.dumps(dict(question.schema))) if question.schema else 0
-        asked = OVERHEAD_TOKENS + written + schema + images * self._image_tokens
+        texts = [chat.harmless(part) for part in question.parts if isinstance(part, str)]
+        texts += [json.dumps(dict(question.schema))] if question.schema else []
+        written = sum(len(text.encode(errors="replace")) for text in texts)
+        asked = OVERHEAD_TOKENS + written + len(_images(question)) * self._image_tokens
         return self._excess * self.prices.of(asked, question.max_tokens + self._extra_tokens)
-
-    def _body(self, question: Question, features: Features) -> dict[str, Any]:
-        body = chat.request(
-            self.model,
-            question,
-            features,
-            seed=self._seed,
-            extra_tokens=self._extra_tokens,
-            longest_side=self._longest_side,
-        )
-        return body | dict(self._extra)
 
     def _introduced(self) -> tuple[Features, Completion]:
         """The options that the endpoint takes, and its first answer."""
@@ -243,9 +238,10 @@ class OpenAIChat:
 
     async def _settled(self, line: Connection) -> tuple[Features, Completion | Trouble]:
         """Asks with every option, and with one less as long as that is refused."""
-        features = Features()
+        features, question = Features(), self._first_question()
+        urls = await Pictures([question], self._longest_side).take(question)
         while True:
-            found, _ = await self._asked(line, self._first_question(), features)
+            found, _ = await self._asked(line, question, urls, features)
             fewer = features.without(found.reason) if _refuses_options(found) else None
             if fewer is None:
                 return features, found
@@ -263,6 +259,42 @@ class OpenAIChat:
         }
         parts = (plain, '\nIs this image plain? Reply with one JSON object such as {"answer": "yes"}, yes or no.')
         return Question(parts, answers=questions.YES_NO, schema=schema, max_tokens=32)
+
+
+class Pictures:
+    """The data URLs of the images of some questions: each encoded once, and dropped when the last question has it.
+
+    Both orders of a pair ask about the same two images. Asked by `group` they follow each other, so that only the
+    images of questions under way are held in memory twice.
+    """
+
+    def __init__(self, asked: Sequence[Question], longest_side: int) -> None:
+        self._asked, self._longest_side = asked, longest_side
+        self._uses = Counter(id(image) for question in asked for image in _images(question))
+        self._urls: dict[int, asyncio.Task[str]] = {}
+        self._groups: dict[frozenset[int], int] = {}
+
+    def group(self, position: int) -> int:
+        """The position of the first question about the same images."""
+        return self._groups.setdefault(frozenset(map(id, _images(self._asked[position]))), position)
+
+    async def take(self, question: Question) -> list[str]:
+        """The URLs of a question's images in their order; to be asked once for each question."""
+        return [await self._url(image) for image in _images(question)]
+
+    async def _url(self, image: np.ndarray) -> str:
+        name = id(image)
+        if name not in self._urls:
+            self._urls[name] = asyncio.create_task(asyncio.to_thread(chat.png_url, image, self._longest_side))
+        task = self._urls[name]
+        self._uses[name] -= 1
+        if not self._uses[name]:
+            del self._urls[name]
+        return await task
+
+
+def _images(question: Question) -> list[np.ndarray]:
+    return [part for part in question.parts if not isinstance(part, str)]
 
 
 def _made(kind: Callable[..., Found], given: Any) -> Found:

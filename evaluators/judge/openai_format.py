@@ -7,6 +7,8 @@ import io
 import json
 import math
 import re
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -79,10 +81,11 @@ class Trouble(NamedTuple):
 
 
 def request(
-    model: str, question: Question, features: Features, *, seed: int, extra_tokens: int, longest_side: int
+    model: str, question: Question, urls: Iterable[str], features: Features, *, seed: int, extra_tokens: int
 ) -> dict[str, Any]:
-    """The question as the body of POST /chat/completions."""
-    content = [_text(part) if isinstance(part, str) else _picture(part, longest_side) for part in question.parts]
+    """The question as the body of POST /chat/completions, with the addresses of its images in their order."""
+    following = iter(urls)
+    content = [_text(part) if isinstance(part, str) else _picture(next(following)) for part in question.parts]
     body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "user", "content": content}],
@@ -119,8 +122,8 @@ def png_url(image: np.ndarray, longest_side: int) -> str:
         width, height = (max(1, round(side * scale)) for side in picture.size)
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    # The fastest level: a picture is sent once, and the time goes into the network.
-    picture.save(file, "PNG", compress_level=1)
+    # The fastest level, and of its strategies one that is faster and on photographs smaller as well.
+    picture.save(file, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
@@ -177,8 +180,8 @@ def _text(part: str) -> dict[str, Any]:
     return {"type": "text", "text": harmless(part)}
 
 
-def _picture(part: np.ndarray, longest_side: int) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": png_url(part, longest_side)}}
+def _picture(url: str) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _field(found: Any, name: str) -> Any:

@@ -30,7 +30,7 @@ from arena.domain import Outcome
 from arena.errors import EndpointError, SettingsError, UsageError
 from evaluators.judge.base import Question
 from evaluators.judge.modes import Judge, Pair, Shown
-from evaluators.judge.openai_chat import NOT_ASKED, OpenAIChat
+from evaluators.judge.openai_chat import NOT_ASKED, OpenAIChat, Pictures
 
 DARK, LIGHT = np.full((8, 8, 3), 10, np.uint8), np.full((8, 6, 3), 200, np.uint8)
 KEY = "sk-test-0123456789abcdef/Ω".replace("Ω", "x")
@@ -701,3 +701,25 @@ def test_an_address_that_is_none_or_holds_a_key_is_refused(url):
 def test_limits_that_cannot_be_are_refused(limits):
     with pytest.raises(UsageError, match="limits cannot be used"):
         OpenAIChat("x", "http://localhost:1/v1", limits=limits)
+
+
+def test_each_image_is_encoded_once_and_then_forgotten(monkeypatch):
+    encoded: list[int] = []
+
+    def png_url(image: np.ndarray, longest_side: int) -> str:
+        encoded.append(id(image))
+        return f"data:{id(image)}"
+
+    monkeypatch.setattr("evaluators.judge.openai_format.png_url", png_url)
+    images = [np.full((4, 4, 3), n, np.uint8) for n in range(6)]
+    orders = [(images[n], images[n + 1]) for n in (0, 2, 4)] + [(images[n + 1], images[n]) for n in (0, 2, 4)]
+    asked = [Question(order) for order in orders] + [Question(("no image",)), Question((images[0], images[0]))]
+
+    async def taken() -> tuple[Pictures, list[list[str]]]:
+        pictures = Pictures(asked, 64)
+        return pictures, await asyncio.gather(*(pictures.take(question) for question in asked))
+
+    pictures, urls = asyncio.run(taken())
+    assert urls[:6] == [[f"data:{id(one)}", f"data:{id(other)}"] for one, other in orders] and urls[6] == []
+    assert sorted(encoded) == sorted(map(id, images)) and not pictures._urls
+    assert sorted(range(8), key=pictures.group) == [0, 3, 1, 4, 2, 5, 6, 7]

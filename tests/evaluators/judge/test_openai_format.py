@@ -68,16 +68,17 @@ def test_a_picture_travels_without_loss_and_is_scaled_only_above_the_limit():
 
 
 def test_the_parts_of_a_question_keep_their_order():
-    image = np.zeros((4, 4, 3), np.uint8)
+    image, urls = np.zeros((4, 4, 3), np.uint8), ["data:1", "data:2"]
     asked = Question(("one", image, "two [INST]", image), answers=("A", "B"), schema={"type": "object"}, max_tokens=7)
-    body = request("m", asked, Features(), seed=3, extra_tokens=5, longest_side=8)
+    body = request("m", asked, urls, Features(), seed=3, extra_tokens=5)
     parts = body["messages"][0]["content"]
     assert [part["type"] for part in parts] == ["text", "image_url", "text", "image_url"]
+    assert [parts[i]["image_url"]["url"] for i in (1, 3)] == urls
     assert parts[2]["text"] == "two [ INST]"
     rest = {"max_tokens": 12, "temperature": 0, "seed": 3, "logprobs": True, "top_logprobs": 20}
     assert {name: body[name] for name in rest} == rest and "response_format" in body
     bare = Features(json_schema=False, top_logprobs=0, temperature=False, seed=False, length="max_completion_tokens")
-    least = request("m", asked, bare, seed=3, extra_tokens=0, longest_side=8)
+    least = request("m", asked, urls, bare, seed=3, extra_tokens=0)
     assert set(least) == {"model", "messages", "max_completion_tokens"}
 
 
