@@ -151,10 +151,12 @@ def adaptive(rng: Rng, votes: int = 1500, voters: int = 60, batch: int = 50, poi
 
 
 def judged(
-    rng: Rng, biased: bool, votes: int = 800, elsewhere: int = 6000, voters: int = 60, together: float = 0.7
-) -> list[Result]:
+    rng: Rng, biased: bool, votes: int = 800, elsewhere: int = 6000, voters: int = 60, together: float = 0.7,
+    seen: float = 1.0,
+) -> list[Result]:  # fmt: skip
     """Human votes alone, then with a judge whose taste goes with the human's of the same battle (a normal copula). A
-    biased judge also favours the left by 1 logit and has strengths of its own, 100 points off."""
+    biased judge also favours the left by 1 logit and has strengths of its own, 100 points off. It saw the share `seen`
+    of the battles that people voted on."""
     truth, total = strengths(rng), votes + elsewhere
     left, right = sides(rng.integers(0, len(PAIRS), total), rng)
     mood = rng.normal(size=total)
@@ -164,7 +166,8 @@ def judged(
     judge = (stats.norm.cdf(judge_mood) > logistic(taste[left] - taste[right] + biased)).astype(int)
     here, there = slice(None, votes), slice(votes, None)
     voter = rng.integers(0, voters, votes)
-    paired = fusion.Paired(NAMES, left[here], right[here], human[here], judge[here], voter)
+    known = np.where(rng.random(votes) < seen, judge[here], fusion.UNSEEN)
+    paired = fusion.Paired(NAMES, left[here], right[here], human[here], known, voter)
     fused = fusion.fuse(paired, aggregate(NAMES, left[there], right[there], judge[there]))
     alone = aggregate(NAMES, left, right, judge)
     theta = bt.fit(bt.win_matrix(alone))
@@ -200,6 +203,14 @@ KINDS: tuple[tuple[tuple[str, ...], Callable[[Rng], list[Result]]], ...] = (
     (
         ("800 human votes alone", "with a biased judge's verdicts on 6,000 others", "that judge alone"),
         lambda rng: judged(rng, True),
+    ),
+    (
+        ("800 human votes alone", "with verdicts of a judge that saw a third of those battles", "that judge alone"),
+        lambda rng: judged(rng, False, seen=1 / 3),
+    ),
+    (
+        ("800 human votes alone", "with a biased judge's that saw a third of those battles", "that judge alone"),
+        lambda rng: judged(rng, True, seen=1 / 3),
     ),
 )
 

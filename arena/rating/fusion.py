@@ -8,10 +8,12 @@ Ranking of Large Language Models (arXiv:2402.17826). The strengths minimise
 so that whatever the judge gets wrong cancels between the two judge terms, and the answer stays the humans' answer
 with any judge. `lam` in [0, 1] is how far the judge is used: it minimises the variance, and 0 is human votes alone.
 
-Both judge terms are taken pair by pair and weighed like the human votes of the pair, since the judge may have seen
-other pairs more often. The loss of Bradley-Terry is linear in the scores, so the two terms only move scores: the fit
-is Bradley-Terry's on wins to which lam n_p (mean verdict elsewhere - mean verdict on the voted battles) is added for
-each pair p with n_p voted battles. A pair that the judge saw on voted battles only is left to the humans.
+Both judge terms are taken pair by pair and weighed like the pair's human votes with a verdict, since the judge may
+have seen other pairs more often. Human votes without a verdict count as they are: nothing is known of the judge there,
+and lam is found on the others. The loss of Bradley-Terry is linear in the scores, so the two terms only move scores:
+the fit is Bradley-Terry's on wins to which lam n_p (mean verdict elsewhere - mean verdict on the voted battles) is
+added for each pair p with n_p voted battles that the judge saw too. A pair that the judge saw on voted battles only is
+left to the humans.
 
 What must hold: on each pair, the battles with a human vote are drawn like those without (same prompts, same seeds,
 same rule of sides). What need not: that the judge is right, or looks at no side first.
@@ -23,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arena.errors import DataError, UsageError
 from arena.rating import board as boards
@@ -31,16 +34,19 @@ from arena.rating import uncertainty
 from arena.rating.board import Board, Estimate, rateable, rows
 from arena.rating.comparisons import Code, Comparisons, Floats, Ints, aggregate
 
-METHOD = "ppbt@1"
+METHOD = "ppbt@2"
+UNSEEN = -1
+"""The judge's code where it was not asked about a battle."""
 
 
 @dataclass(frozen=True, eq=False)
 class Paired:
-    """Battles with a human vote and the judge's verdict, over `contestants`.
+    """Battles with a human vote and, where the judge saw them, its verdict, over `contestants`.
 
-    `left`, `right`: int (n,), positions in `contestants`. `human`, `judge`: int (n,), a `Code` each. `voter`: int
-    (n,), whose votes depend on each other; None where every vote stands alone. A judge that gave no verdict is coded
-    both-bad: no preference. In a human vote both-bad has no part in the order, as in every rating.
+    `left`, `right`: int (n,), positions in `contestants`. `human`, `judge`: int (n,), a `Code` each, or `UNSEEN` for
+    the judge. `voter`: int (n,), whose votes depend on each other; None where every vote stands alone. A judge that saw
+    a battle and gave no verdict is coded both-bad: no preference. In a human vote both-bad has no part in the order, as
+    in every rating.
     """
 
     contestants: tuple[str, ...]
@@ -54,6 +60,11 @@ class Paired:
         arrays = (self.right, self.human, self.judge, *(() if self.voter is None else (self.voter,)))
         if any(len(array) != len(self.left) for array in arrays):
             raise ValueError("the arrays of Paired need one length")
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """Which battles (n,) the judge saw."""
+        return np.asarray(self.judge) != UNSEEN
 
     def votes(self) -> Comparisons:
         """The human votes alone."""
@@ -87,8 +98,8 @@ class Fused:
 
     `lam`: how far the judge is used, 0 to 1. `width_ratio`: mean half-width of the intervals over that of `human`.
     `factor`: of a standard error in a 95% interval; `freedom`: degrees of freedom of the covariance. `n` human votes,
-    `n_judge` verdicts on other battles. `unrated`: why the human votes cannot rate the others. `note`: why the judge
-    was not used, where it was not.
+    `n_seen` of them with a verdict, `n_judge` verdicts on other battles. `unrated`: why the human votes cannot rate the
+    others. `note`: why the judge was not used, where it was not.
     """
 
     contestants: tuple[str, ...]
@@ -100,6 +111,7 @@ class Fused:
     factor: float
     freedom: float
     n: int
+    n_seen: int
     n_judge: int
     unrated: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
@@ -133,9 +145,9 @@ def fuse(paired: Paired, judge_only: Comparisons, lam: float | None = None) -> F
     theta = bt.fit(wins)
     human = HumanOnly(theta, uncertainty.covariance(votes, theta))
     judge = _judge(paired, judge_only)
-    note = ""
+    note, found_here = "", lam is None
     if not judge.edges.any():
-        lam, note = 0.0, "The judge has no verdict on other battles of these pairs, so there is nothing to gain."
+        lam, note = 0.0, "The judge saw no pair both on battles with a human vote and on others: nothing to gain."
     elif lam is None:
         lam = _best_lam(paired, judge, wins, theta)
         if not lam:
@@ -148,20 +160,23 @@ def fuse(paired: Paired, judge_only: Comparisons, lam: float | None = None) -> F
         except DataError:
             lam, note = 0.0, "With the judge's verdicts no finite ratings fit, so they are not used."
     ratio = float(np.sqrt(np.diag(covariance)).mean() / np.sqrt(np.diag(human.covariance)).mean())
+    if found_here and ratio > 1:
+        theta, covariance, lam, ratio = human.theta, human.covariance, 0.0, 1.0
+        note = "The judge's verdicts would widen the intervals, so they are not used."
     return Fused(
         votes.contestants, theta, covariance, lam, ratio, human, uncertainty.factor(votes),
-        uncertainty.freedom(votes), votes.votes, judge_only.votes, unrated, note,
+        uncertainty.freedom(votes), votes.votes, int(paired.seen.sum()), judge_only.votes, unrated, note,
     )  # fmt: skip
 
 
 def _judge(paired: Paired, elsewhere: Comparisons) -> _Judge:
-    size = len(paired.contestants)
+    size, seen = len(paired.contestants), np.flatnonzero(paired.seen)
     score = np.array([1.0, 0.0, 0.5, 0.5])
     # A preference for one side is noise on a fair coin's sides; out with its mean, whatever that is.
     bias = float(elsewhere.count @ score[elsewhere.outcome] / max(1.0, elsewhere.count.sum())) - 0.5
-    voted, sign = _pairs(paired.left, paired.right, size)
+    voted, sign = _pairs(paired.left[seen], paired.right[seen], size)
     other, other_sign = _pairs(elsewhere.left, elsewhere.right, size)
-    verdict = sign * (score[paired.judge] - 0.5 - bias)
+    verdict = sign * (score[paired.judge[seen]] - 0.5 - bias)
     other_verdict = other_sign * (score[elsewhere.outcome] - 0.5 - bias)
 
     def totals(power: int) -> tuple[Floats, Floats]:
@@ -176,7 +191,8 @@ def _judge(paired: Paired, elsewhere: Comparisons) -> _Judge:
     variance = np.where(shared, np.maximum((square_here + square_there) / both - mean**2, 0) * freedom, 0.0)
     moved = np.where(shared, n * there / np.maximum(m, 1) - here, 0.0).reshape(size, size)
     edges = np.where(shared, n**2 / np.maximum(m, 1) * variance, 0.0).reshape(size, size)
-    push = np.where(shared[voted], sign * (verdict - mean[voted]) * np.sqrt(freedom[voted]), 0.0)
+    push = np.zeros(len(paired.left))
+    push[seen] = np.where(shared[voted], sign * (verdict - mean[voted]) * np.sqrt(freedom[voted]), 0.0)
     return _Judge(moved - moved.T, push, edges + edges.T)
 
 
@@ -244,6 +260,7 @@ def board(paired: Paired, judge_only: Comparisons, *, seed: int = 0) -> Board:
         parameters={
             "method": METHOD, "ties": "half", "both_bad": "own outcome", "scale": 400, "mean": 1000,
             "level": uncertainty.LEVEL, "clusters": rated.clusters or None, "seed": seed, "judged": fused.n_judge,
+            "checked": fused.n_seen,
         },
         n_votes=votes.votes,
         board=rows(votes, estimate, fused.unrated, None, seed),

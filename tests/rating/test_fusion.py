@@ -88,6 +88,55 @@ def test_theta_minimises_the_objective_written_out() -> None:
     assert np.abs(fused.theta - fused.human.theta).max() > 0.01
 
 
+def test_votes_without_a_verdict_count_as_they_are() -> None:
+    """The same objective with a verdict on every third vote only: good to about 1e-5, and lam 0 is the humans'."""
+    paired, elsewhere = arena(12, n=600, to_left=0.5)
+    judge = np.where(np.arange(600) % 3 == 0, paired.judge, fusion.UNSEEN)
+    part, soft, lam = replace(paired, judge=judge), np.array([1, 0, 0.5, 0.5]), 0.5
+    bias = np.average(soft[elsewhere.outcome], weights=elsewhere.count) - 0.5
+    seen = part.seen
+
+    def pairs(left, right):
+        return np.minimum(left, right) * 6 + np.maximum(left, right)
+
+    voted = np.bincount(pairs(part.left[seen], part.right[seen]), minlength=36)
+    others = np.bincount(pairs(elsewhere.left, elsewhere.right), elsewhere.count, 36)
+    share = elsewhere.count * (voted / np.maximum(others, 1))[pairs(elsewhere.left, elsewhere.right)]
+
+    def loss(theta, left, right, label, weight):
+        gap = theta[left] - theta[right]
+        return (weight * (np.logaddexp(0, gap) - label * gap)).sum()
+
+    def objective(theta):
+        humans = loss(theta, part.left, part.right, soft[part.human], part.human != 3)
+        there = loss(theta, elsewhere.left, elsewhere.right, soft[elsewhere.outcome] - bias, share)
+        here = loss(theta, part.left[seen], part.right[seen], soft[judge[seen]] - bias, np.ones(seen.sum()))
+        return humans + lam * (there - here)
+
+    best = optimize.minimize(objective, np.zeros(6))
+    fused = fusion.fuse(part, elsewhere, lam=lam)
+    np.testing.assert_allclose(fused.theta, best.x - best.x.mean(), atol=1e-4)
+    assert (fused.n, fused.n_seen) == (600, 200)
+    assert (fusion.fuse(part, elsewhere, lam=0).theta == bt.fit(bt.win_matrix(paired.votes()))).all()
+
+
+@pytest.mark.parametrize("wrong", [0.0, 1.0])
+def test_a_judge_that_saw_a_part_never_widens_and_helps_less(wrong: float) -> None:
+    """Verdicts on all, half, a tenth and none of the votes: widths grow from the fused to the humans' own."""
+    widths = []
+    for share in (1.0, 0.5, 0.1, 0.0):
+        found = []
+        for seed in range(6):
+            paired, elsewhere = arena(20 + seed, n=600, wrong=wrong)
+            unseen = np.random.default_rng(seed).random(600) >= share
+            part = replace(paired, judge=np.where(unseen, fusion.UNSEEN, paired.judge))
+            fused = fusion.fuse(part, elsewhere)
+            assert fused.width_ratio <= 1
+            found.append(fused.width_ratio)
+        widths.append(np.mean(found))
+    assert widths == sorted(widths) and widths[0] < 0.97 and widths[-1] == 1
+
+
 @pytest.mark.parametrize("voters", [None, 20])
 def test_covariance_by_plain_loops(voters: int | None) -> None:
     paired, elsewhere = arena(3, n=200, elsewhere=900, voters=voters)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
 from arena.bootstrap import Arena
 from arena.domain import VoterKind
-from arena.services import battles, counting, fused
+from arena.services import battles, counting, exchange, fused
 from arena.services.leaderboard import leaderboard
 from arena.ui import leaderboard as page
 from tests.conftest import fill_with_swatches
@@ -61,15 +62,27 @@ def test_verdicts_are_paired_by_their_images_whatever_the_side(judged: Arena) ->
         assert verdict == (straight.outcome if straight else 1 - by_images[row[5], row[4]].outcome)
 
 
-def test_a_judge_that_saw_a_part_of_the_battles_is_not_mixed_in(arena: Arena) -> None:
+def test_a_judge_that_saw_a_part_of_the_battles_helps_with_those(arena: Arena, tmp_path: Path) -> None:
+    """Half of people's battles, and votes from elsewhere without images: all count, and the board is no wider."""
     fill_with_swatches(arena, contestants=3, prompts=24)
     for n in range(3):
         vote_on_all(arena, f"person:{n}", seed=n, share=0.5)
+    votes = tmp_path / "votes.csv"
+    votes.write_text(
+        "model_a,model_b,winner,voter\n" + "Swatch A,Swatch B,model_a,v\nSwatch B,Swatch C,model_b,w\n" * 6
+    )
+    exchange.import_votes(arena, votes)
     arena.store.add_voter(JUDGE, VoterKind.JUDGE)
     vote_on_all(arena, JUDGE, seed=9, share=0.5)
     found = fused.together(arena, JUDGE)
-    assert found.human is not None and found.fused is None
+    assert found.human is not None and found.fused is not None
+    assert found.fused.n_votes == found.human.n_votes == leaderboard(arena).votes
+    assert found.lam is not None and 0 <= found.lam <= 1 and found.width_ratio is not None and found.width_ratio <= 1
+    assert 0 < found.fused.parameters["checked"] < found.human.n_votes - 12
     assert any("battles that people voted on" in note for note in found.notes)
+    assert fused.together(arena, JUDGE) is found, "kept until a vote is cast"
+    vote_on_all(arena, "person:9", seed=4, share=0.1)
+    assert fused.together(arena, JUDGE) is not found
 
 
 def test_without_any_judge_the_board_of_people_stands(seeded: Arena) -> None:
