@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from arena.console import DataDir, Json, bar, err, out, stoppable
@@ -107,7 +108,7 @@ def say(arena: Arena, came_to: CameTo) -> None:
     for row in board.board:
         known = row.rating is not None and row.high is not None
         table.add_row(
-            f"{row.rank_low}–{row.rank_high}" if known else "–", row.model,
+            f"{row.rank_low}–{row.rank_high}" if known else "–", escape(row.model),
             f"{row.rating:.0f}" if known else "–", f"{row.high - row.rating:.0f}" if known else "–",
             str(row.votes), "–" if row.both_bad_rate is None else f"{row.both_bad_rate:.0%}",
         )  # fmt: skip

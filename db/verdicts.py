@@ -54,6 +54,17 @@ class Judged(NamedTuple):
         return seen_from(self.verdict, self.battle)
 
 
+class Head(NamedTuple):
+    """A verdict and a battle it was for, in short: `left`, `right` and `outcome` as the battle has its sides."""
+
+    verdict_id: int
+    battle_id: int
+    left: str
+    right: str
+    outcome: Outcome | None
+    consistent: bool | None
+
+
 class Words(NamedTuple):
     """What a judge answered of two images, in short: the word of each order, None where unscored, and the shares of
     "A" and "B" in each, None without log probabilities. `left` and `right` as in JudgeVerdict."""
@@ -244,28 +255,28 @@ class Verdicts:
         with self.store._reading() as session:
             return session.scalar(select(VerdictRow.judge_id).where(VerdictRow.run_id == run_id).limit(1))
 
-    def judged(
-        self,
-        judge_id: str,
-        *,
-        consistent: bool | None = None,
-        unscored: bool | None = None,
-        ids: Collection[int] | None = None,
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> list[Judged]:
-        """A judge's latest verdicts with their battles, newest first: all, the (in)consistent, the (un)scored, or
-        those with these ids."""
+    def judged(self, judge_id: str, battle_ids: Collection[int] | None = None) -> list[Judged]:
+        """A judge's latest verdicts with the battles they were for, newest first; on these battles, where given."""
         query = _judged().where(VerdictRow.judge_id == judge_id, ~_superseded())
-        if consistent is not None:
-            query = query.where(VerdictRow.consistent.is_(consistent))
-        if unscored is not None:
-            query = query.where(VerdictRow.outcome.is_(None) if unscored else VerdictRow.outcome.is_not(None))
-        if ids is not None:
-            query = query.where(VerdictRow.id.in_(ids))
-        query = query.order_by(VerdictRow.id.desc(), BattleRow.id).limit(limit).offset(offset)
+        if battle_ids is not None:
+            query = query.where(BattleRow.id.in_(battle_ids))
         with self.store._reading() as session:
-            return [Judged(_verdict(row), _battle(*rest)) for row, *rest in session.execute(query)]
+            rows = session.execute(query.order_by(VerdictRow.id.desc(), BattleRow.id))
+            return [Judged(_verdict(row), _battle(*rest)) for row, *rest in rows]
+
+    def heads(self, judge_id: str) -> list[Head]:
+        """All that `judged` returns, in short and in the same order."""
+        left, right = aliased(GenerationRow), aliased(GenerationRow)
+        columns = (VerdictRow.id, BattleRow.id, left.sha256, right.sha256, VerdictRow.outcome, VerdictRow.consistent)
+        query = _judged(left, right).with_only_columns(*columns, VerdictRow.left_sha256)
+        query = query.where(VerdictRow.judge_id == judge_id, ~_superseded())
+        with self.store._reading() as session:
+            return [
+                Head(id, battle_id, one, other, outcome and (outcome if one == first else outcome.mirrored), consistent)
+                for id, battle_id, one, other, outcome, consistent, first in session.execute(
+                    query.order_by(VerdictRow.id.desc(), BattleRow.id)
+                )
+            ]
 
     def verdict(self, verdict_id: int) -> JudgeVerdict | None:
         """The verdict of this id, None where there is none."""
@@ -286,8 +297,9 @@ class Verdicts:
                 for left, right, one, other, a, b, c, d in session.execute(query)
             ]
 
-    def voted_by_people(self) -> list[Battle]:
-        """One battle for each two generations that people voted on, in the order of the first votes."""
+    def voted_by_people(self, voter_id: str | None = None) -> list[Battle]:
+        """One battle for each two generations that people voted on (this one, where given), in the order of the first
+        votes."""
         query = (
             _battles()
             .join(VoteRow, VoteRow.battle_id == BattleRow.id)
@@ -295,6 +307,8 @@ class Verdicts:
             .where(VoterRow.kind == VoterKind.PERSON)
             .order_by(VoteRow.id)
         )
+        if voter_id is not None:
+            query = query.where(VoteRow.voter_id == voter_id)
         found: dict[frozenset[int | None], Battle] = {}
         with self.store._reading() as session:
             for row in session.execute(query):
@@ -340,9 +354,9 @@ def _superseded() -> ColumnElement[bool]:
     return exists().where(*same, later.attempt > VerdictRow.attempt)
 
 
-def _judged() -> Select[Any]:
+def _judged(left: Any = None, right: Any = None) -> Select[Any]:
     """Verdicts with a battle each was for: rows of verdict, battle, prompt and both generations."""
-    left, right = aliased(GenerationRow), aliased(GenerationRow)
+    left, right = left or aliased(GenerationRow), right or aliased(GenerationRow)
     return (
         select(VerdictRow, BattleRow, PromptRow, left, right)
         .join(VerdictBattleRow, VerdictBattleRow.verdict_id == VerdictRow.id)

@@ -57,6 +57,14 @@ def for_people(arena: Arena, prompts_of: Mapping[int, Prompts]) -> dict[int, Pro
     return {id: prompts for id, prompts in prompts_of.items() if found is None or id in found.admitted}
 
 
+def closed(arena: Arena) -> str:
+    """Why people have nothing to vote on, where that is the gate's doing; "" where it is not."""
+    found = gate(arena)
+    if found is None or len(found.admitted) > 1 or not found.waiting:
+        return ""
+    return f"{found.rule} {len(found.waiting)} wait for that, and a vote takes two."
+
+
 def rule(arena: Arena) -> str:
     """Who gets in, in words."""
     limits = []

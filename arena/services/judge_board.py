@@ -53,9 +53,12 @@ def board(arena: Arena, judge_id: str) -> Board:
 
 def _made(arena: Arena, judge_id: str) -> Board | str:
     try:
-        return boards.board(comparisons(arena, VoteFilter(board=judge_id), "prompt"))
+        found = boards.board(comparisons(arena, VoteFilter(board=judge_id), "prompt"))
     except DataError as error:
         return str(error)
+    if not any(row.wins for row in found.board):
+        return "The judge prefers no image in any pair: its verdicts rank nobody."  # and their variance would be 0
+    return found
 
 
 def precision(arena: Arena, judge_id: str) -> Precision:

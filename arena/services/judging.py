@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from arena import matchmaking
-from arena.domain import Run, RunKind, RunState
+from arena.domain import JudgeCard, Run, RunKind, RunState
 from arena.errors import UsageError
 from arena.services import judge_board, judges, runs
 from arena.services.judge_board import Precision
@@ -83,6 +83,21 @@ class CameTo:
             "cost_usd": self.tally.cost_usd, "board_verdicts": known and known.verdicts,
             "half_width": known and known.mean, "points_per_verdict": known and known.points_per_verdict,
         }  # fmt: skip
+
+
+def known(arena: Arena) -> list[JudgeCard]:
+    """Every judge that was let judge here, in the order in which they came."""
+    return Verdicts(arena.store).judges()
+
+
+def newest(arena: Arena, source: str) -> str | None:
+    """The voter id of the judge that was last made known by this name."""
+    return Verdicts(arena.store).newest(source)
+
+
+def tally(arena: Arena, judge_id: str) -> Tally:
+    """A judge's verdicts, counted."""
+    return Verdicts(arena.store).tally(judge_id)
 
 
 def plan(arena: Arena, source: str) -> Plan:

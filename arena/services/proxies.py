@@ -64,19 +64,19 @@ class Proxy:
         found, judge = self.agreement, self.agreement.judge_places
         ranks, n = self.ranks, self.ranks.n if self.ranks else 0
         return [
-            ("Same side, where both pick one", found.decisive.estimate, found.decisive.of),
-            ("Same answer of four", found.accuracy4.estimate, found.accuracy4.of),
-            ("Cohen's kappa of the four answers", found.kappa4, found.accuracy4.of),
-            ("Coverage: scored, of the pairs it has seen", found.coverage.estimate, found.coverage.of),
-            ("Picks a side, where people do", found.decisive_coverage.estimate, found.decisive_coverage.of),
+            ("Decisive accuracy", found.decisive.estimate, found.decisive.of),
+            ("Four answers", found.accuracy4.estimate, found.accuracy4.of),
+            ("Cohen's kappa", found.kappa4, found.accuracy4.of),
+            ("Coverage", found.coverage.estimate, found.coverage.of),
+            ("Decides", found.decisive_coverage.estimate, found.decisive_coverage.of),
             *(
-                [("Same answer in both orders", found.orders.consistent.estimate, found.orders.consistent.of)]
+                [("Same in both orders", found.orders.consistent.estimate, found.orders.consistent.of)]
                 if found.orders
                 else []
             ),
-            ("Picks first − picks second", judge.bias, judge.of),
-            ("Spearman's ρ of the boards", ranks and ranks.spearman, n),
-            ("Kendall's τ of the boards", ranks and ranks.kendall, n),
+            ("First − second", judge.bias, judge.of),
+            ("Spearman's ρ", ranks and ranks.spearman, n),
+            ("Kendall's τ", ranks and ranks.kendall, n),
         ]
 
 

@@ -13,7 +13,7 @@ import streamlit as st
 from arena.bootstrap import Arena
 from arena.domain import Outcome
 from arena.errors import ArenaError, DuplicateVote, UsageError, VoteRefused
-from arena.services import battles
+from arena.services import battles, gate
 
 SKIP = "skip"
 MOST_BALLOTS = 64
@@ -100,7 +100,10 @@ def cast(arena: Arena, voter_id: str, ballot: Ballot, sitting: Sitting) -> None:
         sitting.reveal = battles.vote(arena, voter_id, ballot.token, ballot.outcome, ballot.seconds)
 
 
-def nothing_left(sitting: Sitting) -> str:
+def nothing_left(arena: Arena, sitting: Sitting) -> str:
+    """Why there is no pair to vote on."""
+    if closed := gate.closed(arena):
+        return closed
     if sitting.reveal:
         return "That was every pair there is for you. Thank you! New pictures bring new pairs."
     return (

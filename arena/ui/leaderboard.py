@@ -13,6 +13,7 @@ from arena.domain import VoteFilter
 from arena.services.audit import Audit, Influence, audit
 from arena.services.fused import Together, together
 from arena.services.leaderboard import Leaderboard, LeaderboardRow, running_leaderboard, settled_by
+from arena.ui import gate
 from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
 
 START = 1000
@@ -65,6 +66,7 @@ def page() -> None:
         draw(arena, board)
         if board.votes and st.toggle("What else moves the votes?", help="The side, the look of the images, the voters"):
             draw_audit(audit(arena, board.votes_filter))
+        gate.draw(arena)
         draw_judges(arena)
 
 

@@ -63,7 +63,7 @@ def surface_data(arena: Arena, voter_id: str, sitting: Sitting) -> dict[str, Any
         "acked": sitting.settled,
         "reveal": told(sitting.reveal) if sitting.reveal else None,
         "notice": sitting.notice,
-        "idle": "" if queue else nothing_left(sitting),
+        "idle": "" if queue else nothing_left(arena, sitting),
     }
 
 

@@ -37,7 +37,7 @@ def page() -> None:
         if queue:
             draw_battle(queue[0])
         else:
-            st.info(nothing_left(this_sitting()))
+            st.info(nothing_left(arena, this_sitting()))
         draw_reveal(this_sitting())
 
 

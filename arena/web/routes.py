@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from arena.bootstrap import Arena
 from arena.errors import ArenaError, UnknownBattle
-from arena.services import battles
+from arena.services import battles, gallery
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +32,30 @@ def routes(the_arena: Callable[[], Arena]) -> list[Route]:
     def health(_: Request) -> Response:
         return health_response(the_arena)
 
-    return [Route("/img/{token}/{side}", picture), Route("/healthz", health)]
+    def verdict(request: Request) -> Response:
+        return verdict_response(the_arena, **request.path_params)
+
+    return [
+        Route("/img/{token}/{side}", picture),
+        Route("/verdict/{verdict_id:int}/{side}", verdict),
+        Route("/healthz", health),
+    ]
 
 
 def picture_response(the_arena: Callable[[], Arena], token: str, side: str) -> Response:
     """One side of a battle, under a name that tells nothing."""
+    return image_response(lambda: battles.image(the_arena(), token, side))
+
+
+def verdict_response(the_arena: Callable[[], Arena], verdict_id: int, side: str) -> Response:
+    """One image of a judge's verdict, under a name that tells nothing of who made it."""
+    return image_response(lambda: gallery.picture(the_arena(), verdict_id, side))
+
+
+def image_response(find: Callable[[], tuple[bytes, str]]) -> Response:
+    """The bytes and media type that `find` returns, or a sentence."""
     try:
-        content, media_type = battles.image(the_arena(), token, side)
+        content, media_type = find()
     except UnknownBattle:
         return PlainTextResponse("There is no such picture; reload the page for a new pair.", status_code=404)
     except ArenaError as error:

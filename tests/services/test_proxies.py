@@ -57,11 +57,11 @@ def test_a_judge_that_sees_what_people_see_agrees_in_everything(any_arena: Arena
     found = only(any_arena)
     assert (found.name, found.seen, found.votes) == ("scripted-brightest", 54, 54)
     figures = {name: estimate for name, estimate, _ in found.figures()}
-    assert figures["Same side, where both pick one"].value == 1.0
-    assert figures["Cohen's kappa of the four answers"].value == 1.0
-    assert figures["Same answer in both orders"].value == 1.0
-    assert figures["Picks first − picks second"].value == 0.0
-    assert figures["Spearman's ρ of the boards"].value == pytest.approx(1.0)
+    assert figures["Decisive accuracy"].value == 1.0
+    assert figures["Cohen's kappa"].value == 1.0
+    assert figures["Same in both orders"].value == 1.0
+    assert figures["First − second"].value == 0.0
+    assert figures["Spearman's ρ"].value == pytest.approx(1.0)
     assert found.verdict.sound and found.with_rest.value == 1.0
 
 
@@ -108,7 +108,7 @@ def test_always_first_is_unmasked_in_one_sentence(arena: Arena) -> None:
     assert not found.verdict.sound
     assert "it picks the first side" in found.verdict.sentence and "goes by the place" in found.verdict.sentence
     figures = {name: estimate for name, estimate, _ in found.figures()}
-    assert figures["Picks first − picks second"].value == 1.0 and figures["Same answer in both orders"].value == 0.0
+    assert figures["First − second"].value == 1.0 and figures["Same in both orders"].value == 0.0
 
 
 def test_an_unscored_judge_covers_nothing_and_the_sound_one_stands_first(arena: Arena) -> None:

@@ -18,7 +18,7 @@ from arena.ui import leaderboard as leaderboard_page
 from arena.ui import main_path
 
 Serve = Callable[..., AppTest]
-PAGES = ["vote", "leaderboard", "benchmarks", "about"]
+PAGES = ["vote", "leaderboard", "benchmarks", "judge", "about"]
 
 
 def text_of(page: AppTest) -> str:
