@@ -76,7 +76,7 @@ def open_extractor(
         device,
         engine,
         batch_size or (CPU_BATCH if device == "cpu" else GPU_BATCH),
-        threads or min(MOST_THREADS, os.cpu_count() or 1),
+        threads or min(MOST_THREADS, _cores()),
     )
 
 
@@ -347,6 +347,11 @@ def _check_choices(
         raise UsageError(f"{recipe.id} is for GPUs: use device cuda, or a recipe in float32.")
     if device != "cpu":
         _check_cuda(device)
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_cuda(device: str) -> None:

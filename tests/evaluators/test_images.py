@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from arena.errors import ImageError
-from evaluators.images import MAX_PIXELS, decode, decode_noted, list_images, read_folder
+from evaluators.images import DECODERS, MAX_PIXELS, decode, decode_noted, list_folder, list_images, read_folder
 
 from .conftest import blocks, write_pngs
 
@@ -231,6 +231,55 @@ def test_linked_folder_is_followed(tmp_path):
     assert len(list_images(tmp_path / "set")) == 2
 
 
+def test_listing_says_what_lies_outside(tmp_path):
+    """Links within the folder are no news; a link up to it is not walked again."""
+    elsewhere = write_pngs(tmp_path / "elsewhere", blocks(6, 2))
+    folder = write_pngs(tmp_path / "set", blocks(7, 2))
+    (folder / "in.png").symlink_to("0000.png")
+    (folder / "out.png").symlink_to(elsewhere / "0000.png")
+    (folder / "outer").symlink_to(elsewhere)
+    (folder / "up").symlink_to(folder)
+    (folder / "notes.txt").symlink_to(elsewhere / "0001.png")
+    listing = list_folder(folder)
+    assert listing.images == ("0000.png", "0001.png", "in.png", "out.png", "outer/0000.png", "outer/0001.png")
+    assert listing.links == ("out.png", "outer/0000.png", "outer/0001.png")
+    assert listing.ignored == ("notes.txt",)
+
+
+def test_a_linked_folder_given_by_name_is_the_folder(tmp_path):
+    write_pngs(tmp_path / "real", blocks(6, 2))
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert list_folder(tmp_path / "link").links == ()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.new("RGBA", (4, 4), (10, 20, 200, 51)),
+        Image.new("LA", (4, 4), (10, 51)),
+        Image.new("L", (4, 4), 7),
+        Image.new("P", (4, 4), 1),
+        Image.new("RGB", (4, 4), (1, 2, 3)),
+    ],
+)
+def test_the_plain_decoder_is_pillows_convert(image):
+    """What pytorch-fid, clean-fid and torch-fidelity do with a file."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(image, exif=exif)
+    decoded = decode_noted(content, "pillow-rgb")
+    np.testing.assert_array_equal(decoded.pixels, np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
+    assert len(decoded.notes) == (image.mode != "RGB")
+    assert decoded.format == "PNG"
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("name", bad_files())
+def test_every_decoder_names_a_bad_file(name, decoder):
+    with pytest.raises(ImageError, match=r"^the picture "):
+        decode_noted(bad_files()[name][0], decoder, "the picture")
+
+
 def test_limit_takes_the_first_good_images(tmp_path):
     write_pngs(tmp_path, blocks(7, 6))
     (tmp_path / "0001.png").write_bytes(b"")
@@ -300,7 +349,9 @@ def test_stopping_halfway_leaves_no_work_behind(tmp_path):
 
 
 def test_importing_the_room_does_not_import_torch():
-    code = "import sys, evaluators.base, evaluators.images, evaluators.distribution.measure; print('torch' in sys.modules)"
+    code = (
+        "import sys, evaluators.base, evaluators.images, evaluators.distribution.measure; print('torch' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )

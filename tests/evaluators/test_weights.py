@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from arena.errors import EnvironmentFault, WeightsError
+from arena.errors import EnvironmentFault, UnknownName, WeightsError
 from evaluators import weights
 
 # As if the package that carries the weights were not installed.
@@ -117,3 +117,62 @@ def test_unwritable_cache_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(EnvironmentFault, match=r"Cannot write .*choose a writable cache folder"):
         weights.inception(tmp_path / "file" / "cache")
+
+
+def test_unknown_weights_list_the_known_ones():
+    with pytest.raises(UnknownName, match="efficientnet-lite0, inception-2015-12-05"):
+        weights.find("inception")
+
+
+def test_efficientnet_lite0_is_found_in_its_distribution():
+    found = weights.find("efficientnet-lite0")
+    assert found.sha256.startswith("57934424")  # also in the file's own name
+    assert found.path.name == "efficientnet-lite0-57934424.pth"
+
+
+def test_torchs_cache_is_looked_into_where_nothing_is_installed(tmp_path):
+    """A file of the published name; its contents are checked, not believed."""
+    (tmp_path / weights.OFFICIAL_NAMES[1]).symlink_to(weights.find_inception().path)
+    found = weights.find(weights.INCEPTION, torch_cache=tmp_path, sources=NOT_INSTALLED)
+    assert found.path.parent == tmp_path
+    assert found.sha256 == weights.TORCHSCRIPT_SHA256
+
+
+def hub_cache(root: Path, repository: str, files: dict[str, bytes]) -> Path:
+    """The hub's cache as huggingface_hub lays it out: large files are kept under their sha256, small ones are not."""
+    repo = root / f"models--{repository.replace('/', '--')}"
+    snapshot = repo / "snapshots" / "main-commit"
+    snapshot.mkdir(parents=True)
+    (repo / "blobs").mkdir()
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("main-commit")
+    for name, content in files.items():
+        kept_as = hashlib.sha256(content).hexdigest() if name.endswith(".safetensors") else "ab" * 20
+        (repo / "blobs" / kept_as).write_bytes(content)
+        (snapshot / name).symlink_to(repo / "blobs" / kept_as)
+    return snapshot
+
+
+def test_the_hubs_cache_is_used_without_the_hub_and_checked(tmp_path, monkeypatch):
+    import huggingface_hub.constants
+    import huggingface_hub.file_download
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    files = {"config.json": b"{}", "model.safetensors": b"tensors"}
+    snapshot = hub_cache(tmp_path, "facebook/dinov2-large", files)
+    found = weights.find("dinov2-vitl14", download=False)
+    assert found.path == snapshot
+    assert found.sha256 == hashlib.sha256(b"tensors").hexdigest()
+    assert found.settings_sha256 == hashlib.sha256(b"{}").hexdigest()
+
+    (snapshot / "model.safetensors").resolve().write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match=f"expected sha256 {found.sha256}, got"):
+        weights.find("dinov2-vitl14", download=False)
+
+
+def test_a_folder_in_the_hubs_layout_may_hold_any_revision_and_is_known_by_its_hash(tmp_path):
+    for name, content in {"config.json": b"{}", "model.safetensors": b"mine"}.items():
+        (tmp_path / name).write_bytes(content)
+    found = weights.find("dinov2-vitl14", tmp_path)
+    assert found.path == tmp_path
+    assert found.sha256 == hashlib.sha256(b"mine").hexdigest()

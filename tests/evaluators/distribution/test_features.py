@@ -276,6 +276,17 @@ def test_float16_is_for_gpus():
         open_extractor("inception-clean-half@1")
 
 
+def test_a_gpus_way_gives_the_same_features(clean: Extractor, features: np.ndarray):
+    """Batches of mixed sizes are resized on the device. Walked here on the CPU under another of its names."""
+    device = replace(clean, device="cpu:0")
+    assert device.on_gpu
+    images = [*noise(7), *noise(2, (64, 64), seed=5)]
+    mixed = [images[i] for i in (7, 0, 1, 8, 2, 3, 4, 5, 6)]
+    found = device(mixed)
+    assert relative(found[[1, 2, 4, 5, 6, 7, 8]], features) < 1e-5
+    assert device.cache_key == clean.cache_key
+
+
 @pytest.mark.parametrize(
     "image",
     [np.zeros((8, 8, 3)), np.zeros((3, 8, 8), np.uint8), np.zeros((8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8)],
