@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint lock bench-fid bench-teddies bench-ratings bench-board bench-judge simulate-coverage simulate-matchmaking install clean
+.PHONY: demo test lint lock bench-fid bench-teddies bench-ratings bench-board bench-judge bench-judge-endpoint bench-judge-injection simulate-coverage simulate-matchmaking install clean
 
 demo: install
 	@exec $(BIN)/arena demo
@@ -35,6 +35,14 @@ bench-board: install
 # The embedded judge: right answers, agreement on generated pairs, injections, verdicts per second, memory.
 bench-judge: install
 	$(BIN)/python benchmarks/judge.py
+
+# 64 pairs against an endpoint that takes a second for an answer, 16 questions at a time.
+bench-judge-endpoint: install
+	$(BIN)/python benchmarks/judge_endpoint.py
+
+# Can words in a prompt or on an image talk a judge into an answer? JUDGE="openai:MODEL --options {…}" asks another one.
+bench-judge-injection: install
+	$(BIN)/python benchmarks/judge_injection.py $(JUDGE)
 
 # Do 95% intervals and rank sets hold what they say? How many votes does adaptive matchmaking save?
 simulate-coverage: install
