@@ -181,7 +181,22 @@ def influence(real: Source, generated: Source, *, reference: Reference = Referen
 
 
 def reliability(n: int, dim: int) -> str | None:
-    """None, or one sentence that says what the number of images does to a Fréchet distance and what to use instead."""
+    """None, or one sentence that says what so few images do to a Fréchet distance and what to use instead.
+
+    The limits are those of docs/fid-simulated.md: below `dim` images part of the estimate is an assumption, below 4 dim
+    the plain distance is mostly bias, and only the debiased one can be read.
+    """
+    instead = "use KID (kid) or CMMD (cmmd-u), which are unbiased at any number, or add images"
+    if n < dim:
+        return (
+            f"Unreliable at N = {n}: fewer images than the {dim} dimensions of a feature, so the plain distance is "
+            f"mostly bias and the debiased one assumes what so few images cannot show; {instead}."
+        )
+    if n < 4 * dim:
+        return (
+            f"The plain distance is mostly bias at N = {n}, below 4 times the {dim} dimensions of a feature: read the "
+            f"debiased one with its interval, compare equal N only, or {instead}."
+        )
     return None
 
 
