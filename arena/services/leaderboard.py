@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -64,8 +64,7 @@ class LeaderboardRow:
     borrowed: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Meeting:
+class Meeting(NamedTuple):
     """How one contestant fared against another: its score (a tie is half a win), and what the ratings expect."""
 
     name: str
@@ -237,19 +236,20 @@ def meetings(compared: Comparisons, ratings: dict[str, float]) -> tuple[Meeting,
     """Every ordered pair that has decided or tied against each other."""
     wins = bradley_terry.win_matrix(compared)
     games, names = wins + wins.T, compared.contestants
-    known = np.array([ratings.get(name, np.nan) for name in names])
-    expected = bradley_terry.win_probability(known / bradley_terry.SCALE)
-    at = np.nonzero(games)
-    met = zip(*(axis.tolist() for axis in at), (wins[at] / games[at]).tolist(), games[at].tolist(), strict=True)
-    return tuple(
-        Meeting(names[i], names[j], score, int(votes), chance if chance == chance else None)
-        for (i, j, score, votes), chance in zip(met, expected[at].tolist(), strict=True)
-    )
+    known = np.array([ratings.get(name, np.nan) for name in names]) / bradley_terry.SCALE
+    i, j = np.nonzero(games)
+    chances = bradley_terry.win_probability(known)[i, j]
+    columns = (
+        np.array(names, object)[i], np.array(names, object)[j], wins[i, j] / games[i, j], games[i, j].astype(int),
+        np.where(np.isnan(chances), None, chances),
+    )  # fmt: skip
+    return tuple(map(Meeting._make, zip(*(column.tolist() for column in columns), strict=True)))
 
 
 def as_json(board: Leaderboard) -> dict[str, Any]:
     """The board as plain JSON, times as ISO 8601."""
-    plain = asdict(board)
+    plain = asdict(replace(board, meetings=()))
+    plain["meetings"] = [meeting._asdict() for meeting in board.meetings]
     for name in ("since", "until"):
         value = plain["votes_filter"][name]
         plain["votes_filter"][name] = value and value.isoformat()

@@ -12,7 +12,7 @@ from arena.bootstrap import Arena
 from arena.domain import VoteFilter
 from arena.services.audit import Audit, Influence, audit
 from arena.services.fused import Together, together
-from arena.services.leaderboard import Leaderboard, LeaderboardRow, running_leaderboard, settled_by
+from arena.services.leaderboard import Leaderboard, LeaderboardRow, Meeting, running_leaderboard, settled_by
 from arena.ui import gate
 from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
 
@@ -304,7 +304,7 @@ def draw_meetings(board: Leaderboard) -> None:
 def heat_map(board: Leaderboard) -> alt.LayerChart:
     """Who beats whom: 50% is white, so that the eye finds what is decided."""
     order = [row.name for row in board.rows]
-    shown = pd.DataFrame([asdict(meeting) for meeting in board.meetings])
+    shown = pd.DataFrame(board.meetings, columns=Meeting._fields)
     labels = {"labelLimit": 220, "labelOverlap": False, "ticks": False, "domain": False}
     base = alt.Chart(shown).encode(
         x=alt.X("opponent:N", sort=order, title=None, axis=alt.Axis(orient="top", labelAngle=-40, **labels)),
