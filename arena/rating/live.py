@@ -3,14 +3,14 @@
 Strengths are fitted anew from exact counts, so they equal those of the whole board to the bit. The covariance is kept
 per voter as of strengths at most `DRIFT` points away, with every new vote's own part exact; when strengths have
 drifted further, it is made anew from all votes. Two points change what a vote adds to its voter's score by 0.003, so
-a voter of fifty votes misses less than 0.2% of the variance that they add. The critical value of the rank sets and the
-chances of the first places, which take ten thousand draws, are made anew when a standard error has moved by more than
-`STALE` of itself, or a strength by more than `MOVED` standard errors.
+a voter of fifty votes misses less than 0.2% of the variance that they add. The critical value of the rank sets, which
+takes ten thousand draws, is made anew when a standard error has moved by more than `STALE` of itself, the chances of
+the first places when a strength has by more than `MOVED` standard errors.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -90,8 +90,15 @@ class LiveBoard:
         self._rank(covariance)
 
     def _rank(self, covariance: Floats) -> None:
-        self._errors, self._ranked = np.sqrt(np.diag(covariance)), self._theta.copy()
+        self._errors, self._placed = np.sqrt(np.diag(covariance)), self._theta.copy()
         self._ranks = uncertainty.ranks(self._theta, covariance, freedom=self._freedom)
+        self._noise = uncertainty.normal_draws(covariance)
+
+    def _place(self) -> None:
+        """The chances of the first places, by the draws there are."""
+        self._placed = self._theta.copy()
+        best, top3 = uncertainty.first_places(self._theta, self._noise)
+        self._ranks = replace(self._ranks, best=best, top3=top3)
 
     def _gather(self) -> None:
         """Puts the votes that came since the last time among the others, without renumbering the clusters."""
@@ -142,9 +149,10 @@ class LiveBoard:
             self._anew()
         covariance = self._covariance()
         errors = np.sqrt(np.diag(covariance))
-        moved = (np.abs(self._theta - self._ranked) > MOVED * errors).any()
-        if moved or np.abs(errors / self._errors - 1).max() > STALE:
+        if np.abs(errors / self._errors - 1).max() > STALE:
             self._rank(covariance)
+        elif (np.abs(self._theta - self._placed) > MOVED * errors).any():
+            self._place()
         low, high = uncertainty.rank_sets(self._theta, covariance, self._ranks.critical)
         ranks = Ranks(low, high, self._ranks.best, self._ranks.top3, self._ranks.critical)
         return Standing(

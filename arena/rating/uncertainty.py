@@ -242,7 +242,6 @@ def ranks(
     lies between 1 + those that certainly beat it and M - those that it certainly beats. With `freedom` the critical
     value is that of a multivariate Student's t.
     """
-    size = len(theta)
     noise = normal_draws(covariance, draws, seed)
     studentised = noise
     if np.isfinite(freedom):
@@ -250,11 +249,18 @@ def ranks(
         studentised = noise / np.sqrt(chi / freedom)
     critical = critical_value(covariance, studentised, level)
     low, high = rank_sets(theta, covariance, critical)
-    drawn = theta + noise
-    best = np.bincount(drawn.argmax(1), minlength=size) / draws
-    first = np.argpartition(-drawn, min(3, size) - 1, axis=1)[:, :3]
-    top3 = np.bincount(first.ravel(), minlength=size) / draws
-    return Ranks(low, high, best, np.minimum(top3, 1.0), critical)
+    return Ranks(low, high, *first_places(theta, noise), critical)
+
+
+def first_places(theta: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """P(best) and P(among the first 3) (M,), from draws (draws, M) around the strengths."""
+    drawn, draws = theta + noise, np.arange(len(noise))
+    shares = np.zeros((min(3, len(theta)), len(theta)))
+    for place in shares:
+        first = drawn.argmax(1)
+        drawn[draws, first] = -np.inf
+        place += np.bincount(first, minlength=len(theta)) / len(draws)
+    return shares[0], np.minimum(shares.sum(0), 1.0)
 
 
 def rank_sets(theta: Floats, covariance: Floats, critical: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
