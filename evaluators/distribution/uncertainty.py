@@ -27,7 +27,7 @@ two contestants has the variance of the two left-out distances' difference.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -43,8 +43,10 @@ from evaluators.distribution.frechet import EPSILON, Side, Source
 from evaluators.distribution.statistics import BLOCK, Floats
 
 LEVEL = 0.95
-SPLITS = 16
-"""Random splits below 4 d images; a quarter of them above, where each costs more and there is less to take off."""
+SPLITS = 4, 16
+"""Random splits, at least and at most: fewer of more images, where each costs more and there is less to take off."""
+SPLIT_IMAGES = 8000
+"""Images in all splits, between these limits."""
 STEP = 0.1
 """Of the integrals over log u; the integrand is smooth, and halving the step changes nothing."""
 SEEN = 0.7
@@ -68,6 +70,7 @@ class Estimate:
 
     `plain` is the usual, biased figure; `value` may be below 0 where the truth is near it. `unseen` is the share of the
     trace of the root that rests on the form of the reference's spectrum. `reliability` is None, or one sentence.
+    `contributions` (n,) are those of the function of that name.
     """
 
     value: float
@@ -79,6 +82,7 @@ class Estimate:
     n_real: int | None
     n_generated: int
     reliability: str | None
+    contributions: Floats = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +137,12 @@ def debiased(
         se=se,
         low=found.value - _factor() * se,
         high=found.value + _factor() * se,
-        plain=frechet.frechet(a, b).value,
+        plain=max(0.0, found.plain),
         unseen=found.unseen,
         n_real=a.n,
         n_generated=len(found.without),
         reliability=reliability(len(found.without), a.dim),
+        contributions=found.deconvolved - found.without,
     )
 
 
@@ -204,12 +209,14 @@ def reliability(n: int, dim: int) -> str | None:
 class Deconvolved:
     """The distance after the first step, and in it `cross`, the trace of the root.
 
-    `form`: the spectrum that is continued below what is seen; `unseen`: the share of `cross` that rests on it; `kappa`:
-    what it adds, in units of G sqrt(w) / pi at the first w (2: nothing).
+    `sampled`: what was taken off the means' difference; `form`: the spectrum that is continued below what is seen;
+    `unseen`: the share of `cross` that rests on it; `kappa`: what it adds, in units of G sqrt(w) / pi at the first w
+    (2: nothing).
     """
 
     value: float
     cross: float
+    sampled: float
     curve: Curve | None
     form: Floats
     kappa: float
@@ -219,17 +226,18 @@ class Deconvolved:
 def deconvolve(a: Side, b: Side, values: Floats, reference: Reference, form: Floats | None = None) -> Deconvolved:
     """The first step, from the eigenvalues (k,); `form` is found from the reference where it is not given."""
     real, generated = _freedom(a, reference), b.n - 1
-    gap = float(((a.mean - b.mean) ** 2).sum()) - b.trace / b.n - (a.trace / a.n if np.isfinite(real) else 0.0)
+    sampled = b.trace / b.n + (a.trace / a.n if np.isfinite(real) else 0.0)
+    others = float(((a.mean - b.mean) ** 2).sum()) - sampled + a.trace + b.trace
     if not len(values):
-        return Deconvolved(gap + a.trace + b.trace, 0.0, None, values, 2.0, 0.0)
+        return Deconvolved(others, 0.0, sampled, None, values, 2.0, 0.0)
     seen = curve(values, real, generated)
     if form is None:
         few = min(real, generated) <= 2 * a.dim + 2  # then halves are blind, if not the whole
         form = as_steep(_form(a, reference), seen) if few else values
     kappa = _below(form, seen.g[0]) if seen.blind else 2.0
     tail = kappa / np.pi * seen.g[0] * np.sqrt(seen.w[0]) if seen.blind else 0.0
-    cross = _trace(values, seen) + tail
-    return Deconvolved(gap + a.trace + b.trace - 2 * cross, cross, seen, form, kappa, tail / cross)
+    cross = float(_trace(values, seen) + tail)
+    return Deconvolved(others - 2 * cross, cross, sampled, seen, form, kappa, float(tail / cross))
 
 
 def curve(values: Floats, real: float, generated: float) -> Curve:
@@ -412,6 +420,8 @@ class _Measured:
     """A debiased value with the distances without each generated and each real image, and how far splits differ."""
 
     value: float
+    plain: float
+    deconvolved: float
     without: Floats
     without_real: Floats | None
     splits: Floats
@@ -420,7 +430,9 @@ class _Measured:
     def __sub__(self, other: _Measured) -> _Measured:
         real = None if self.without_real is None else self.without_real - other.without_real
         halves = self.splits - other.splits
-        return _Measured(self.value - other.value, self.without - other.without, real, halves, 0.0)
+        without = self.without - other.without
+        value, plain = self.value - other.value, self.plain - other.plain
+        return _Measured(value, plain, self.deconvolved - other.deconvolved, without, real, halves, 0.0)
 
     def standard_error(self) -> float:
         """Of the jackknife, less the second-order part that it has twice; never less than that part."""
@@ -434,10 +446,11 @@ def _measured(a: Side, b: Side, reference: Reference, splits: int | None, seed: 
     coupling = couple(a, b)
     whole = deconvolve(a, b, coupling.values, reference)
     if splits is None:
-        splits = SPLITS if b.n < 4 * b.dim else SPLITS // 4
+        splits = int(np.clip(SPLIT_IMAGES // b.n, *SPLITS))
     halves = np.array(list(_half_means(a, b, coupling, whole.form, reference, splits, seed)))
     value = 2 * whole.value - float(halves.mean()) if len(halves) else whole.value
-    return _Measured(value, *left_out(a, b, coupling, whole, reference), halves, whole.unseen)
+    plain = whole.value + whole.sampled + 2 * (whole.cross - float(np.sqrt(coupling.values).sum()))
+    return _Measured(value, plain, whole.value, *left_out(a, b, coupling, whole, reference), halves, whole.unseen)
 
 
 def _half_means(
