@@ -20,6 +20,7 @@ from db.verdicts import Head, Pair, Verdicts
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
 
+LARGEST_ID = 1 << 63
 Images = frozenset[str]
 """The sha256 of two images."""
 
@@ -95,7 +96,7 @@ def gallery(
 
 def picture(arena: Arena, verdict_id: int, side: Side | str) -> tuple[bytes, str]:
     """The bytes and media type of one image of a verdict; raises UnknownBattle where there is none."""
-    verdict = Verdicts(arena.store).verdict(verdict_id)
+    verdict = Verdicts(arena.store).verdict(verdict_id) if verdict_id < LARGEST_ID else None
     sha256 = {Side.LEFT.value: verdict.left, Side.RIGHT.value: verdict.right}.get(str(side)) if verdict else None
     if sha256 is None:
         raise UnknownBattle(f"There is no {str(side)[:40]!r} image of a verdict {verdict_id}.")

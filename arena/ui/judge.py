@@ -25,6 +25,8 @@ from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
 ROW_PIXELS = 34
 AXIS_PIXELS = 84
 COIN = 0.5
+QUIET = "#8a837b"
+"""Seen on light and on dark: what a chart draws beside the theme is black on both."""
 START = 1000
 VIEWS = {"agreement": "Agreement", "verdicts": "Verdicts", "board": "Its own board"}
 PAID = "openai"
@@ -142,7 +144,7 @@ def draw_figures(tally: judging.Tally, known: judge_board.Precision) -> None:
             "So much narrower one more verdict makes the mean interval",
         ),
     ]
-    with st.container(horizontal=True, gap="medium"):
+    with st.container(horizontal=True, gap="small"):
         for label, value, about in figures:
             st.metric(label, value, help=about, width="content")
 
@@ -218,7 +220,7 @@ def dots(
     x = alt.X("low:Q", title=title, scale=scale, axis=alt.Axis(format=form, tickCount=6))
     bars = base.mark_bar(height=6, opacity=0.35, cornerRadius=3).encode(x=x, x2="high:Q")
     marks = base.mark_circle(size=130, opacity=1).encode(x="value:Q")
-    rules = alt.Chart(pd.DataFrame(lines)).mark_rule(strokeDash=[4, 4], opacity=0.6).encode(x="at:Q")
+    rules = alt.Chart(pd.DataFrame(lines)).mark_rule(strokeDash=[4, 4], color=QUIET).encode(x="at:Q")
     words = [word(line, "right" if line is lines[0] and len(lines) > 1 else "left") for line in lines]
     said = "; ".join(f"{row[name]} {row['value']:{form}}" for row in rows if row["value"] is not None)
     return alt.layer(rules, *words, bars, marks).properties(
@@ -229,7 +231,7 @@ def dots(
 def word(line: dict[str, Any], align: str) -> alt.Chart:
     """The word on top of an upright line, on the side on which it runs into no other."""
     mark = alt.Chart(pd.DataFrame([line])).mark_text(
-        align=align, baseline="bottom", dx=4 if align == "left" else -4, dy=-4, fontSize=12, opacity=0.8
+        align=align, baseline="bottom", dx=4 if align == "left" else -4, dy=-4, fontSize=12, color=QUIET
     )
     return mark.encode(x="at:Q", y=alt.value(0), text="what:N")
 

@@ -17,7 +17,7 @@ LOOKS: dict[str, dict[str, Any]] = {
         "is_mobile": True,
     },
 }
-PAGES = ["leaderboard", "benchmarks", "how-it-works", "?ui=basic"]
+PAGES = ["leaderboard", "benchmarks", "judge", "judge?view=verdicts", "judge?view=board", "how-it-works", "?ui=basic"]
 SETTLE = 2500  # milliseconds for tables and charts to be drawn
 
 
@@ -48,7 +48,7 @@ def shoot(page: Any, url: str, prefix: Path, votes: int) -> None:
     for name in PAGES:
         page.goto(f"{url}/{name}")
         page.wait_for_timeout(SETTLE)
-        page.screenshot(path=f"{prefix}-{name.removeprefix('?').replace('=', '-')}.png")
+        page.screenshot(path=f"{prefix}-{name.removeprefix('?').replace('?', '-').replace('=', '-')}.png")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 
 from arena.bootstrap import Arena
 from arena.errors import DatabaseError
-from arena.services import battles, voters
+from arena.services import battles, gallery, judging, voters
+from arena.services.judging import Request as Judging
 from arena.web.routes import routes
 from arena.web.voter_cookie import middleware
 
@@ -104,3 +105,19 @@ def test_without_a_database_the_page_still_loads_to_say_so() -> None:
     served = Starlette(routes=[Route("/", page)], middleware=middleware(broken, "v"))
     answer = TestClient(served).get("/", headers=HTML)
     assert answer.status_code == 200 and "set-cookie" not in answer.headers
+
+
+def test_an_image_of_a_verdict_is_served_by_a_number_with_nothing_that_names_it(seeded: Arena) -> None:
+    judging.run(seeded, Judging("scripted", limit=1))
+    answers = [client(seeded).get(f"/verdict/1/{side}") for side in ("left", "right")]
+    for answer, side in zip(answers, ("left", "right"), strict=True):
+        assert (answer.content, answer.headers["content-type"]) == gallery.picture(seeded, 1, side)
+        assert set(answer.headers) == {
+            "cache-control", "content-length", "content-type", "cross-origin-resource-policy", "x-content-type-options"
+        }  # fmt: skip
+    assert answers[0].content != answers[1].content
+
+
+@pytest.mark.parametrize("path", ["/verdict/1/left", "/verdict/x/left", "/verdict/99999999999999999999/left"])
+def test_a_verdict_that_is_not_there_is_a_404(seeded: Arena, path: str) -> None:
+    assert client(seeded).get(path).status_code == 404
