@@ -11,18 +11,18 @@ its feature. `image_style` and `style_difference` make features of two images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from arena.errors import DataError, UsageError
 from arena.rating import bradley_terry as bt
+from arena.rating import uncertainty
 from arena.rating.bradley_terry import SCALE, Ties
 from arena.rating.comparisons import Comparisons, Floats, Ints
-from arena.rating.uncertainty import LEVEL, half_widths, outer
+from arena.rating.uncertainty import LEVEL, half_widths
 
 LEFT = "left side"
 """The name of the feature that is 1 in every vote."""
@@ -154,8 +154,8 @@ def fit(
         names=names,
         theta=theta - theta.mean(),
         beta=beta,
-        covariance=_sandwich(problem, gamma) / np.outer(unit, unit),
-        factor=_factor(rated, level),
+        covariance=_covariance(problem, gamma) / np.outer(unit, unit),
+        factor=uncertainty.factor(rated, level),
         votes=rated.votes,
         ties=ties,
         unrated=unrated,
@@ -321,37 +321,64 @@ def _why_no_maximum(problem: _Problem, direction: Floats, names: tuple[str, ...]
     )
 
 
-def _sandwich(problem: _Problem, gamma: Floats) -> Floats:
-    """Covariance (M + p, M + p) as in `uncertainty.sandwich`: over clusters, or over votes where there are none."""
+def _covariance(problem: _Problem, gamma: Floats) -> Floats:
+    """Covariance (M + p, M + p) as `uncertainty.covariance`: by jackknife over clusters, over votes where there are
+    fewer than two."""
     size, rows = problem.rows.size, problem.rows
     _, information = problem.derivatives(gamma)
     bread = np.linalg.inv(problem.lift(information))
-    residual = problem.score - 1 / (1 + np.exp(-problem.predictor(gamma)))
-    if rows.cluster is None:
-        meat = problem.gram(rows.square * residual**2)
+    probability = 1 / (1 + np.exp(-problem.predictor(gamma)))
+    residual = problem.score - probability
+    if uncertainty.active_clusters(rows) < 2:
+        whole = bread @ problem.gram(rows.square * residual**2) @ bread
     else:
-        meat = outer(_cluster_scores(problem, rows.weight * residual))
-    whole = bread @ meat @ bread
+        cluster = np.unique(rows.cluster, return_inverse=True)[1].astype(np.int64)
+        scores = _cluster_scores(problem, cluster, rows.weight * residual)
+        leverage, information_of = _held(problem, cluster, rows.weight * probability * (1 - probability), bread)
+        whole = uncertainty.jackknife(bread, scores, leverage, information_of)
     # Onto contrasts to the mean; the effects do not depend on where the strengths' mean lies.
     whole[:size] -= whole[:size].mean(0)
     whole[:, :size] -= whole[:, :size].mean(1, keepdims=True)
     return (whole + whole.T) / 2
 
 
-def _cluster_scores(problem: _Problem, push: Floats) -> Floats:
-    """Derivatives (C, M + p) of the log-likelihood of the clusters that have rows."""
-    rows, size = problem.rows, problem.rows.size
-    cluster = np.unique(rows.cluster, return_inverse=True)[1].astype(np.int64)
-    clusters = int(cluster.max()) + 1
+def _cluster_scores(problem: _Problem, cluster: Ints, push: Floats) -> Floats:
+    """Derivatives (C, M + p) of the log-likelihood of the clusters."""
+    rows, size, clusters = problem.rows, problem.rows.size, int(cluster.max()) + 1
     flat = np.bincount(cluster * size + rows.left, push, clusters * size)
     flat -= np.bincount(cluster * size + rows.right, push, clusters * size)
     features = [np.bincount(cluster, push * column, clusters) for column in problem.x.T]
     return np.column_stack([flat.reshape(clusters, size), *features])
 
 
-def _factor(rows: Comparisons, level: float) -> float:
-    freedom = np.inf if rows.cluster is None else max(1, len(np.unique(rows.cluster)) - 1)
-    return float(stdtrit(freedom, (1 + level) / 2))
+def _held(
+    problem: _Problem, cluster: Ints, one: Floats, bread: Floats
+) -> tuple[Floats, Callable[[NDArray[np.integer]], Floats]]:
+    """What `uncertainty.jackknife` asks for, where each row (n,) informs by `one` along its design: each cluster's
+    leverage (C,), and the information of some of them."""
+    rows, size, p = problem.rows, problem.rows.size, problem.x.shape[1]
+    gap = bread[rows.left] - bread[rows.right]
+    pair = np.arange(len(rows.left))
+    spread = gap[pair, rows.left] - gap[pair, rows.right] + 2 * (gap[:, size:] * problem.x).sum(1)
+    spread += ((problem.x @ bread[size:, size:]) * problem.x).sum(1)
+
+    def information_of(part: NDArray[np.integer]) -> Floats:
+        used = np.flatnonzero(np.isin(cluster, part))
+        at, clusters = np.searchsorted(part, cluster[used]), len(part)
+        left, right, weight, x = rows.left[used], rows.right[used], one[used], problem.x[used]
+        edges = np.bincount((at * size + left) * size + right, weight, clusters * size**2).reshape(-1, size, size)
+        edges = edges + edges.swapaxes(1, 2)
+        found = np.zeros((clusters, size + p, size + p))
+        found[:, :size, :size] = np.eye(size) * edges.sum(2)[:, None, :] - edges
+        for k in range(p):
+            along = np.bincount(at * size + left, weight * x[:, k], clusters * size)
+            along -= np.bincount(at * size + right, weight * x[:, k], clusters * size)
+            found[:, :size, size + k] = found[:, size + k, :size] = along.reshape(-1, size)
+            for j in range(p):
+                found[:, size + j, size + k] = np.bincount(at, weight * x[:, j] * x[:, k], clusters)
+        return found
+
+    return np.bincount(cluster, one * spread), information_of
 
 
 def style_difference(left_features: Floats, right_features: Floats) -> Floats:

@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 
 from arena.errors import DataError
 from arena.rating import bradley_terry as bt
-from arena.rating import uncertainty
+from arena.rating import influence, uncertainty
 from arena.rating.board import Board, Estimate, rateable, rows, warnings
 from arena.rating.bradley_terry import Ties
 from arena.rating.comparisons import Code, Comparisons, Floats
@@ -225,10 +225,29 @@ def votes_needed(
     return int(np.ceil((robust * (critical / gap) ** 2 - 1) / (one * naive)))
 
 
-def board(comparisons: Comparisons, *, seed: int = 0) -> Board:
+def votes_to_flip(comparisons: Comparisons, theta: Floats, log_nu: float, upper: int, lower: int) -> int | None:
+    """As `influence.votes_to_flip`, by the influence that votes and ties have under Davidson's model, refitted too."""
+
+    def refitted(thinned: Comparisons) -> float:
+        kept = thinned.where(thinned.count > 0)
+        try:
+            again, _ = fit(bt.win_matrix(kept, Ties.DROP), tie_matrix(kept))
+        except DataError:
+            return np.nan
+        return float(again[upper] - again[lower])
+
+    games = bt.win_matrix(comparisons, Ties.DROP)
+    bread = generalised_inverse(information(games + games.T + tie_matrix(comparisons), theta, log_nu))
+    contrast = bread[upper] - bread[lower]
+    push = scores(comparisons, theta, log_nu) * np.divide(comparisons.weight, comparisons.count)[:, None]
+    gain = push[:, 0] * (contrast[comparisons.left] - contrast[comparisons.right]) + push[:, 1] * contrast[-1]
+    return influence.fewest_removed(comparisons, gain, float(theta[upper] - theta[lower]), refitted)
+
+
+def board(comparisons: Comparisons, *, flips: bool = True, seed: int = 0) -> Board:
     """The board under Davidson's model, with clustered uncertainty where the comparisons have clusters.
 
-    `votes_to_flip` is None throughout: it is found for Bradley-Terry only. `details` has nu, its 95% interval, and
+    `flips` finds the votes that hold each neighbour's place. `details` has nu, its 95% interval, and
     the chance that level contestants tie. Raises DataError as `board.board` does, and with `refusal`'s sentence.
     """
     rated, unrated = rateable(comparisons)
@@ -238,8 +257,11 @@ def board(comparisons: Comparisons, *, seed: int = 0) -> Board:
     estimate = Estimate(rated, theta, whole[:-1, :-1], uncertainty.factor(rated), uncertainty.freedom(rated))
     games = wins + wins.T + ties
 
-    def neighbours(upper: int, lower: int, critical: float) -> tuple[None, int | None]:
-        return None, votes_needed(games, theta, log_nu, estimate.covariance, upper, lower, critical)
+    pooled = rated.without_clusters()
+
+    def neighbours(upper: int, lower: int, critical: float) -> tuple[int | None, int | None]:
+        to_flip = votes_to_flip(pooled, theta, log_nu, upper, lower) if flips else None
+        return to_flip, votes_needed(games, theta, log_nu, estimate.covariance, upper, lower, critical)
 
     margin = estimate.factor * np.sqrt(whole[-1, -1])
     nu, low, high = (float(np.exp(log_nu + shift)) for shift in (0.0, -margin, margin))

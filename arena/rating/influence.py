@@ -6,6 +6,7 @@ Dropping Just a Handful of Preferences Can Change Top Large Language Model Ranki
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -38,46 +39,61 @@ def votes_to_flip(
     Comparisons without clusters. None if the votes that can be removed before the graph falls apart do not suffice.
     The true minimum may be smaller: the order of removal is that of influence at the full fit.
     """
+
+    def refitted(thinned: Comparisons) -> float:
+        again = bt.fit(bt.win_matrix(thinned, ties)[None], theta)[0]
+        return float(again[upper] - again[lower])
+
     gain = influence(comparisons, theta, upper, lower, ties)
+    return fewest_removed(comparisons, gain, float(theta[upper] - theta[lower]), refitted)
+
+
+def fewest_removed(
+    comparisons: Comparisons, gain: Floats, gap: float, refitted: Callable[[Comparisons], float]
+) -> int | None:
+    """Fewest votes, those of the greatest `gain` (n,) first, without which a gap is no longer positive; None if none.
+
+    `gain`: what one vote of each row adds to the gap, to first order. `refitted`: fewer comparisons -> the gap that
+    they give, NaN where they give none.
+    """
     order = np.argsort(-gain, kind="stable")
     order = order[gain[order] > 0]
     held = np.cumsum(comparisons.count[order])
     if not len(order):
         return None
 
-    def gap(removed: int) -> float:
-        """theta[upper] - theta[lower] without the first `removed` votes; NaN where no fit exists."""
+    def gap_without(removed: int) -> float:
         taken = np.clip(removed - (held - comparisons.count[order]), 0, comparisons.count[order])
         left = comparisons.count.copy()
         left[order] -= taken
         share = np.divide(left, comparisons.count)
-        thinned = replace(comparisons, count=left, weight=comparisons.weight * share)
-        again = bt.fit(bt.win_matrix(thinned, ties)[None], theta)[0]
-        return float(again[upper] - again[lower])
+        return refitted(replace(comparisons, count=left, weight=comparisons.weight * share))
 
-    lowest, most = 0, int(held[-1])
-    cumulative = np.cumsum(comparisons.count[order] * gain[order])
-    enough = int(np.searchsorted(cumulative, theta[upper] - theta[lower]))
-    if enough < len(order):
-        before = cumulative[enough - 1] if enough else 0.0
-        first = (held[enough - 1] if enough else 0.0) + (theta[upper] - theta[lower] - before) / gain[order[enough]]
-        guess = max(1, int(np.ceil(first)))
-    else:
-        guess = most
+    guess, most, lowest = _first_guess(gain[order], comparisons.count[order], gap), int(held[-1]), 0
     # Grow the guess until it flips or the graph falls apart, then halve the bracket: a gap falls as supporting votes
     # go, and what has fallen apart stays apart.
-    while (at := gap(guess)) > LEVEL:
+    while (at := gap_without(guess)) > LEVEL:
         if guess >= most:
             return None
         lowest, guess = guess, min(most, guess + max(1, guess // 8))
     highest = guess
     while highest - lowest > 1:
         middle = (highest + lowest) // 2
-        if (found := gap(middle)) > LEVEL:
+        if (found := gap_without(middle)) > LEVEL:
             lowest = middle
         else:
             highest, at = middle, found
     return None if np.isnan(at) else highest
+
+
+def _first_guess(gain: Floats, count: Floats, gap: float) -> int:
+    """How many votes, the greatest gain first, hold the gap to first order; all if they do not."""
+    cumulative, held = np.cumsum(count * gain), np.cumsum(count)
+    enough = int(np.searchsorted(cumulative, gap))
+    if enough == len(gain):
+        return int(held[-1])
+    before, taken = (cumulative[enough - 1], held[enough - 1]) if enough else (0.0, 0.0)
+    return max(1, int(np.ceil(taken + (gap - before) / gain[enough])))
 
 
 def votes_needed(

@@ -30,7 +30,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import optimize
-from scipy.special import stdtrit
 
 from arena.errors import DataError, UsageError
 from arena.rating import bradley_terry as bt
@@ -139,6 +138,9 @@ def pool(
     if all votes together rate no two contestants.
     """
     parts, unrated = _comparable(slices, ties)
+    if uncertainty.active_clusters(_joined(parts)) < 2:
+        # One voter says nothing of how voters differ, so the votes are taken to stand alone.
+        parts = [replace(part, cluster=None) for part in parts]
     if tau is not None and not 0 <= tau < np.inf:
         raise UsageError(f"The standard deviation between slices cannot be {tau:g}; give a number of 0 or more.")
     wins = np.stack([bt.win_matrix(part, ties) for part in parts])
@@ -149,7 +151,7 @@ def pool(
     tau, low, high = _likeliest(wins) if tau is None else (tau, tau, tau)
     found = _posterior(wins, tau)
     whole, covariances = _averaged(parts, wins, found, low, high, ties)
-    factor = _factor(parts, level)
+    factor = uncertainty.factor(_joined(parts), level)
     boards = tuple(
         Slice(name, found.theta[k], covariances[k], part.per_contestant(), _borrowed(found.pull[k]), factor)
         for k, (name, part) in enumerate(zip(slices, parts, strict=True))
@@ -342,22 +344,63 @@ def _voted(parts: Sequence[Comparisons], found: _Posterior, ties: Ties) -> tuple
 
 
 def _voted_clustered(parts: Sequence[Comparisons], found: _Posterior, ties: Ties) -> tuple[Floats, Floats]:
-    """The same if a cluster's votes hang together, within slices and across them."""
+    """The same if a cluster's votes hang together, within slices and across them: by jackknife, as
+    `uncertainty.jackknife`, of mu and all theta together."""
     clusters = max(part.clusters for part in parts)
     scores = np.zeros((len(parts), clusters, len(found.mu)))
     for k, (part, theta) in enumerate(zip(parts, found.theta, strict=True)):
         scores[k, : part.clusters] = uncertainty.cluster_scores(part, theta, ties)
     of_mu = (scores @ found.pull).sum(0) @ found.inverse
-    votes = np.empty_like(found.pull)
-    for k, pull in enumerate(found.pull):
-        votes[k] = uncertainty.outer((found.tau**2 * scores[k] + of_mu) @ pull)
-    return uncertainty.outer(of_mu), votes
+    of_theta = (found.tau**2 * scores + of_mu) @ found.pull
+    held = [_one_vote(part, theta, ties) for part, theta in zip(parts, found.theta, strict=True)]
+    for cluster in np.flatnonzero(_leverage(parts, held, found, clusters) > uncertainty.HEAVY):
+        own = np.stack([_own_information(part, one, cluster) for part, one in zip(parts, held, strict=True)])
+        of_mu[cluster], of_theta[:, cluster] = _left_out(found, scores[:, cluster], own)
+    active = int((scores != 0).any((0, 2)).sum())
+    share = (active - 1) / max(1, active)
+    return share * of_mu.T @ of_mu, share * np.swapaxes(of_theta, 1, 2) @ of_theta
 
 
-def _factor(parts: Sequence[Comparisons], level: float) -> float:
-    voters = [np.unique(part.cluster) for part in parts if part.cluster is not None]
-    freedom = max(1, len(np.unique(np.concatenate(voters))) - 1) if voters else np.inf
-    return float(stdtrit(freedom, (1 + level) / 2))
+def _one_vote(part: Comparisons, theta: Floats, ties: Ties) -> Floats:
+    """Information (n,) of each row on the difference of its two contestants."""
+    probability = bt.win_probability(theta)[part.left, part.right]
+    return part.weight * ~np.isnan(bt.left_score(part.outcome, ties)) * probability * (1 - probability)
+
+
+def _leverage(parts: Sequence[Comparisons], held: Sequence[Floats], found: _Posterior, clusters: int) -> Floats:
+    """Share of its own fit that each cluster (C,) makes: the trace of its information times the covariance, in all."""
+    total = np.zeros(clusters)
+    for part, one, pull in zip(parts, held, found.pull, strict=True):
+        covariance = found.tau**2 * pull + pull @ found.inverse @ pull
+        spread = (uncertainty.difference_errors(covariance) ** 2)[part.left, part.right]
+        total += np.bincount(part.cluster, one * spread, clusters)
+    return total
+
+
+def _own_information(part: Comparisons, one: Floats, cluster: int) -> Floats:
+    """Information (M, M) of one cluster's rows."""
+    size, rows = part.size, part.cluster == cluster
+    flat = np.bincount(part.left[rows].astype(np.int64) * size + part.right[rows], one[rows], size * size)
+    edges = flat.reshape(size, size) + flat.reshape(size, size).T
+    return np.diag(edges.sum(1)) - edges
+
+
+def _left_out(found: _Posterior, scores: Floats, own: Floats) -> tuple[Floats, Floats]:
+    """How far mu (M,) and each theta (K, M) move by a cluster's being there: Newton's step without its votes, turned
+    round. `scores` (K, M): its derivatives; `own` (K, M, M): its information."""
+    # Where a cluster alone informs a direction the rest is singular and the score 0; the 1e-6 keeps 0 / 0 at 0.
+    information = (1 + 1e-6) * found.information - own
+    pull = np.linalg.inv(np.eye(len(found.mu)) + found.tau**2 * information)
+    inverse = uncertainty.invert((information @ pull).sum(0))
+    of_mu = inverse @ np.einsum("kij,kj->i", np.swapaxes(pull, 1, 2), scores)
+    return of_mu, np.einsum("kij,kj->ki", pull, found.tau**2 * scores + of_mu)
+
+
+def _joined(parts: Sequence[Comparisons]) -> Comparisons:
+    """All slices' rows, one after the other."""
+    names = ("left", "right", "outcome", "count", "weight", "square")
+    names += () if parts[0].cluster is None else ("cluster",)
+    return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def _borrowed(pull: Floats) -> Floats:

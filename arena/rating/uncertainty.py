@@ -188,12 +188,6 @@ def factor(comparisons: Comparisons, level: float = LEVEL) -> float:
     return float(stdtrit(freedom(comparisons), (1 + level) / 2))
 
 
-def quantile(comparisons: Comparisons, level: float = LEVEL) -> float:
-    """The factor of a standard error from `sandwich`: Student's with C - 1 degrees of freedom for C clusters."""
-    freedom = comparisons.clusters - 1 if comparisons.cluster is not None else np.inf
-    return float(stdtrit(max(1, freedom), (1 + level) / 2))
-
-
 @dataclass(frozen=True, slots=True)
 class Ranks:
     """Rank sets and chances, each (M,). `critical`: the factor of the standard error that holds for all pairs."""

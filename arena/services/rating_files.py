@@ -65,7 +65,7 @@ def _board(votes: Votes, system: str, ties: Ties, k: float) -> Board:
     if system == "davidson":
         from arena.rating import davidson
 
-        return davidson.board(votes.comparisons)
+        return davidson.board(votes.comparisons, flips=False)
     return boards.board(votes.comparisons, ties, flips=False)
 
 

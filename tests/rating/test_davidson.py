@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import combinations
 
 import numpy as np
@@ -154,10 +154,11 @@ def test_refusals_are_sentences() -> None:
 def test_without_ties_it_is_bradley_terry_to_the_bit() -> None:
     votes = sampled(1, voters=40)
     decided = votes.where(votes.outcome != 2)
-    ours, theirs = davidson.board(decided), boards.board(decided, flips=False)
+    ours, theirs = davidson.board(decided), boards.board(decided)
     assert ours.details["nu"] == ours.details["nu_high"] == ours.details["level_tie_rate"] == 0
     for mine, other in zip(ours.board, theirs.board, strict=True):
-        assert asdict(mine) | {"votes_needed": None} == asdict(other)
+        assert asdict(mine) | {"votes_needed": None} == asdict(other) | {"votes_needed": None}
+        assert (mine.votes_needed is None) == (other.votes_needed is None)
 
 
 def test_board_recovers_what_the_votes_were_drawn_from() -> None:
@@ -167,10 +168,46 @@ def test_board_recovers_what_the_votes_were_drawn_from() -> None:
     assert [row.model for row in board.board] == [f"m{i}" for i in range(5, -1, -1)]
     truth = bt.points(np.linspace(1, -1, 6))
     for row, true in zip(board.board, truth, strict=True):
-        assert abs(row.rating - true) < 4 / 2 * (row.high - row.low) / 2 and row.votes_to_flip is None
+        assert abs(row.rating - true) < 4 / 2 * (row.high - row.low) / 2
     assert board.details["nu_low"] < 1 < board.details["nu_high"]
     assert board.details["nu"] == pytest.approx(1, abs=0.2)
     assert board.board[0].votes_needed == 0 and board.board[-1].votes_needed is None
+    assert all(row.votes_to_flip for row in board.board[:-1]) and board.board[-1].votes_to_flip is None
+    assert {row.votes_to_flip for row in davidson.board(sampled(2), flips=False).board} == {None}
+
+
+def test_so_many_votes_flip_and_one_fewer_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of removal is that of derivatives by a vote's weight (finite differences, to 1e-6); the count is
+    refitted on both sides of it."""
+    votes = sampled(7, votes=500)
+    theta, log_nu = fitted(votes)
+    upper, lower = map(int, np.argsort(-theta)[:2])
+    kept = {}
+    monkeypatch.setattr(
+        davidson.influence, "fewest_removed", lambda *given: kept.update(zip("vgar", given, strict=True))
+    )
+    davidson.votes_to_flip(votes, theta, log_nu, upper, lower)
+    monkeypatch.undo()
+    for row in range(0, len(votes.left), 7):
+        gaps = []
+        for step in (1e-4, -1e-4):
+            weight = votes.weight.copy()
+            weight[row] += step
+            again, _ = fitted(replace(votes, weight=weight))
+            gaps.append(again[upper] - again[lower])
+        assert kept["g"][row] == pytest.approx((gaps[0] - gaps[1]) / 2e-4, abs=1e-6)
+    needed = davidson.votes_to_flip(votes, theta, log_nu, upper, lower)
+    assert needed is not None and needed > 0
+
+    def gap(removed: int) -> float:
+        count = votes.count.copy()
+        for row in np.argsort(-kept["g"], kind="stable"):
+            taken = min(removed, count[row])
+            count[row], removed = count[row] - taken, removed - taken
+        again, _ = fitted(replace(votes, count=count, weight=count).where(count > 0))
+        return again[upper] - again[lower]
+
+    assert gap(needed) <= 0 < gap(needed - 1)
 
 
 def test_clusters_of_one_vote_add_only_their_factor() -> None:
