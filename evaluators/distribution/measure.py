@@ -408,7 +408,7 @@ def _frechet(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
     reference, side = sets.reference, prepare(sets.generated.features)
     found, kind = frechet(reference, side), _kind(sets.reference)
     estimate = uncertainty.debiased(reference, side, reference=kind)
-    worst = _worst(sets.generated, uncertainty.contributions(reference, side))
+    worst = _worst(sets.generated, estimate.contributions)
     details = {
         "path": found.path,
         "rank": found.rank,
