@@ -136,12 +136,19 @@ class Verdicts:
         if not wanted:
             return {}, {}
         with self.store._writing() as session:
+            self._in_turn(session, judge_id)
             # First the claims: whoever had one before has stored its verdict by the time ours is granted.
             mine = {pair for pair in wanted if self._claimed(session, judge_id, run_id, pair)}
             known = self._latest(session, judge_id, wanted)
             answered = {p: v for p, v in known.items() if v.unscored is None or not again}
             self._release(session, judge_id, mine & answered.keys())
             return {p: known[p].attempt + 1 if p in known else 0 for p in mine - answered.keys()}, answered
+
+    @staticmethod
+    def _in_turn(session: Session, judge_id: str) -> None:
+        """Holds the judge's row until the transaction ends: two that take and drop the same claims in different orders
+        would wait for each other for ever."""
+        session.execute(select(JudgeRow.id).where(JudgeRow.id == judge_id).with_for_update(key_share=True))
 
     def _claimed(self, session: Session, judge_id: str, run_id: int, pair: Pair) -> bool:
         key = {"judge_id": judge_id, **_pair_values(pair)}
@@ -184,6 +191,7 @@ class Verdicts:
         if not judged:
             return []
         with self.store._writing() as session:
+            self._in_turn(session, judged[0][0].judge_id)
             self.store._locked_board(session, board, parameters)
             stored: dict[Pair, JudgeVerdict] = {}
             settled = []

@@ -43,3 +43,15 @@ def test_a_child_process_gets_the_same_settings(tmp_path: Path) -> None:
     )
     again = Settings.model_validate_json(child.stdout)
     assert again == settings.model_copy(update={"database_url": settings.url, "data_dir": settings.data_dir.absolute()})
+
+
+def test_options_of_the_judge_reach_a_child_process_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("arena.toml").write_text('judge = "openai:m"\njudge_options = { base_url = "http://x/v1", seed = 3 }\n')
+    settings = load_settings(gate_rating=1050, gate_top_half=True)
+    for name, value in settings.as_environment().items():
+        monkeypatch.setenv(name, value)
+    Path("arena.toml").unlink()
+    assert load_settings() == settings.model_copy(
+        update={"data_dir": Path("arena-data").absolute(), "database_url": settings.url}
+    )
+    assert load_settings().judge_options == {"base_url": "http://x/v1", "seed": 3}

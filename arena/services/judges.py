@@ -47,8 +47,8 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return dict(options)
 
 
-def open_judge(source: str, options: Mapping[str, Any], settings: Settings) -> Judge:
-    """The judge, loaded; its model may be heavy.
+def open_judge(source: str, options: Mapping[str, Any], settings: Settings, budget_usd: float | None = None) -> Judge:
+    """The judge, loaded; its model may be heavy. An endpoint with prices keeps a budget itself, before it asks.
 
     Raises UnknownName, UsageError for options it does not take, or the model's own error.
     """
@@ -56,8 +56,11 @@ def open_judge(source: str, options: Mapping[str, Any], settings: Settings) -> J
 
     name, what = parts(source)
     make = resolve(KIND, JUDGES, name)
+    known = checked_options(options)
+    if name == "openai" and budget_usd is not None and "prices" in known:
+        known.setdefault("limit_usd", budget_usd)
     try:
-        model = make(*what, **checked_options(options))
+        model = make(*what, **known)
     except TypeError as error:
         raise UsageError(f"The judge {source!r} with the options {dict(options)} does not fit: {error}.") from error
     if settings.threads and "torch" in sys.modules:

@@ -143,7 +143,7 @@ def came_to(arena: Arena, run: Run) -> CameTo:
 def job(arena: Arena, run: Run, report: runs.Report) -> runs.Ended:
     """The job behind a run of this kind."""
     request = Request(**run.parameters)
-    judge = judges.open_judge(request.judge, request.options, arena.settings)
+    judge = judges.open_judge(request.judge, request.options, arena.settings, request.budget_usd)
     ledger = Verdicts(arena.store)
     ledger.add_judge(judges.card(request.judge, judge))
     reason = Work(arena, judge, request, run.id or 0, report).do()

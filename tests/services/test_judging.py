@@ -17,10 +17,11 @@ from arena.backends.base import create_backend
 from arena.bootstrap import Arena
 from arena.domain import PEOPLE, Contestant, Outcome, Prompt, RunKind, RunState, VoteFilter
 from arena.errors import EnvironmentFault, SettingsError, UnknownName, UsageError
-from arena.services import battles, generation, judge_board, judge_work, judging, leaderboard, runs
+from arena.services import battles, generation, judge_board, judge_work, judges, judging, leaderboard, runs
 from arena.services.judging import Request
 from db.verdicts import Verdicts
 from evaluators.images import decode
+from evaluators.judge import JUDGES
 from evaluators.judge.base import Question, Reply
 from evaluators.judge.scripted import Scripted
 from tests.conftest import fill_with_swatches
@@ -41,8 +42,6 @@ class Counting(Scripted):
 
 @pytest.fixture(autouse=True)
 def _nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    from evaluators.judge import JUDGES
-
     Counting.asked = 0
     monkeypatch.setitem(JUDGES, "counting", f"{__name__}:Counting")
 
@@ -133,7 +132,7 @@ def test_what_is_unscored_is_asked_again_only_where_that_is_wanted(
     monkeypatch.setattr(Counting, "replies", lambda self, asked: [Reply(failure="timed out")] * len(asked))
     assert judged(any_arena).tally.unscored == CELLS
     monkeypatch.undo()
-    monkeypatch.setitem(__import__("evaluators.judge", fromlist=["JUDGES"]).JUDGES, "counting", f"{__name__}:Counting")
+    monkeypatch.setitem(JUDGES, "counting", f"{__name__}:Counting")
     assert judged(any_arena).tally.asked == 0
     again = judged(any_arena, again=True)
     assert (again.tally.asked, again.tally.scored) == (CELLS, CELLS)
@@ -253,6 +252,43 @@ def test_a_budget_for_a_judge_that_names_no_cost_is_refused_after_one_verdict(ar
     with pytest.raises(UsageError, match="names no cost, so a budget of 1 USD cannot be kept"):
         judged(arena, budget_usd=1.0)
     assert len(arena.store.votes()) == 1
+
+
+def test_an_endpoint_with_prices_is_told_the_budget(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, object] = {}
+
+    def make(model: str, **options: object) -> Scripted:
+        told.update(options, model=model)
+        return Scripted(cost_usd=0.1)
+
+    monkeypatch.setitem(JUDGES, "openai", f"{__name__}:Scripted")
+    monkeypatch.setattr(judges, "resolve", lambda *_: make)
+    fill_with_swatches(arena, contestants=2, prompts=2)
+    prices = {"input": 1.0, "output": 2.0}
+    judged(arena, "openai:some-model", budget_usd=1.0, options={"prices": prices})
+    assert told == {"model": "some-model", "prices": prices, "limit_usd": 1.0}
+
+
+class Refusing(Scripted):
+    """An endpoint that stops answering after so many questions."""
+
+    left = 10
+
+    def replies(self, asked: Sequence[Question]) -> list[Reply]:
+        found = super().replies(asked)
+        Refusing.left -= len(asked)
+        return found if Refusing.left >= 0 else [Reply(failure="not asked: the spend limit")] * len(asked)
+
+
+def test_what_was_not_asked_is_still_missing(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(JUDGES, "refusing", f"{__name__}:Refusing")
+    monkeypatch.setattr(Refusing, "left", 10)
+    arena = Arena(arena.settings.model_copy(update={"judge_batch": 4}), arena.store, arena.blobs, arena.secret)
+    fill_with_swatches(arena)
+    came_to = judged(arena, "refusing")
+    assert came_to.tally.asked == came_to.tally.scored == 4
+    assert "stopped: not asked: the spend limit" in came_to.run.message
+    assert judging.plan(arena, "refusing").missing == CELLS - 4
 
 
 def test_a_judge_that_answers_nothing_is_given_up(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
