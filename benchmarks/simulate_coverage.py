@@ -22,7 +22,7 @@ from scipy import stats
 from arena.errors import DataError
 from arena.matchmaking import adaptive_chances
 from arena.rating import bradley_terry as bt
-from arena.rating import davidson, fusion, uncertainty
+from arena.rating import covariates, davidson, fusion, pooling, uncertainty
 from arena.rating.comparisons import Comparisons, aggregate
 
 MODELS = 12
@@ -178,6 +178,36 @@ def judged(
     ]
 
 
+def controlled(rng: Rng, voters: int = 60, votes: int = 1500, taste: float = 0.6, to_left: float = 0.4) -> list[Result]:
+    """Voters with tastes of their own and unequal shares, and an effect of the left side that is taken out again."""
+    theta, share = strengths(rng), 1 / (1 + np.arange(voters))
+    voter = rng.choice(voters, votes, p=share / share.sum())
+    own = theta + taste * rng.normal(size=(voters, MODELS))
+    left, right = sides(rng.integers(0, len(PAIRS), votes), rng)
+    lost = (rng.random(votes) > logistic(own[voter, left] - own[voter, right] + to_left)).astype(int)
+    found = covariates.fit(aggregate(NAMES, left, right, lost, cluster=voter))
+    covariance = found.covariance[:MODELS, :MODELS]
+    freedom = uncertainty.freedom(aggregate(NAMES, left, right, lost, cluster=voter))
+    return [Result(with_taste(theta, taste), found.theta, covariance, found.factor, freedom)]
+
+
+def pooled(rng: Rng, voters: int = 60, votes: int = 1500, taste: float = 0.6, apart: float = 60.0) -> list[Result]:
+    """The smallest of three categories, a sixth of the votes, whose strengths differ by `apart` points; voters as
+    above. Then the same category without the help of the others."""
+    common, share = strengths(rng), 1 / (1 + np.arange(voters))
+    theta = [centred(common + rng.normal(size=MODELS) * apart / bt.SCALE) for _ in range(3)]
+    category = rng.choice(3, votes, p=[1 / 6, 1 / 3, 1 / 2])
+    voter = rng.choice(voters, votes, p=share / share.sum())
+    own = np.stack(theta)[:, None] + taste * rng.normal(size=(1, voters, MODELS))
+    left, right = sides(rng.integers(0, len(PAIRS), votes), rng)
+    chance = logistic(own[category, voter, left] - own[category, voter, right])
+    lost = (rng.random(votes) > chance).astype(int)
+    slices = pooling.by_category(NAMES, left, right, lost, category.astype(str), cluster=voter)
+    found = pooling.pool(slices).slice("0")
+    truth = with_taste(theta[0], taste)
+    return [Result(truth, found.theta, found.covariance, found.factor), rated(slices["0"], truth)]
+
+
 SANDWICH, ALONE = "- by the plain sandwich and C - 1", "- as if votes stood alone"
 KINDS: tuple[tuple[tuple[str, ...], Callable[[Rng], list[Result]]], ...] = (
     (("baseline, 60 voters of one taste",), plain),
@@ -192,6 +222,8 @@ KINDS: tuple[tuple[tuple[str, ...], Callable[[Rng], list[Result]]], ...] = (
         ("the same, level models", SANDWICH, ALONE),
         lambda rng: clustered(rng, uneven=True, points=1),
     ),
+    (("60 voters, the first with a fifth of all votes; the left side's effect taken out",), controlled),
+    (("such voters, the smallest of three categories, pooled", "- by its own votes alone"), pooled),
     (("ties (a third), Davidson", "the same votes, a tie as half a win"), tied),
     (("unequal exposure, 12 to 1",), lambda rng: plain(rng, exposure=1.0)),
     (("adaptive@2",), adaptive),

@@ -176,26 +176,54 @@ def _open_csv(path: Path, layout: Layout) -> Table:
             ragged.append(row)
             return "error"
 
-        number = 2
+        number, last = 2, None
         try:
             with _bytes(path) as raw:
+                seen = _Tail(raw)
                 reader = pyarrow.csv.open_csv(
-                    raw,
+                    seen,
                     read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK),
                     parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
                     convert_options=pyarrow.csv.ConvertOptions(
-                        include_columns=list(names.values()),
-                        column_types={theirs: pa.string() for theirs in names.values()},
+                        include_columns=list(dict.fromkeys([*names.values(), header[-1]])),
+                        column_types={theirs: pa.string() for theirs in [*names.values(), header[-1]]},
                         strings_can_be_null=False,
                     ),
                 )
                 for batch in reader:
                     yield number, {name: Column.of_arrow(batch.column(theirs)) for name, theirs in names.items()}
                     number += batch.num_rows
+                    last = batch.column(header[-1])[-1].as_py() if batch.num_rows else last
+            if last is not None and _unclosed(seen.tail, last):
+                raise DataError(f"{where(number - 1)} opens a quotation mark that is never closed: {short(last)}.")
         except pa.ArrowInvalid as error:
             raise DataError(_csv_fault(path, where, ragged, str(error))) from error
 
     return Table(frozenset(ours), batches, where)
+
+
+class _Tail(io.RawIOBase):
+    """A binary file that remembers the last bytes that were read from it, as many as a row may have."""
+
+    def __init__(self, file: IO[bytes]):
+        self.file, self.tail = file, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        found = self.file.read(size)
+        self.tail = (self.tail + found)[-BLOCK:]
+        return found
+
+
+def _unclosed(tail: bytes, last: str) -> bool:
+    """Whether a file that ends with `tail` and whose last value is `last` never closes the mark before that value.
+
+    pyarrow takes the end of the file for the closing mark, so that a file cut off in the middle of a row looks whole.
+    """
+    written = b'"' + last.replace('"', '""').encode()
+    return tail.endswith(tuple(before + written for before in (b",", b"\n", b"\r")))
 
 
 def _csv_fault(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +163,9 @@ def test_small_parts_give_what_one_part_gives(tmp_path: Path, monkeypatch: pytes
         ("v.csv", HEADER + b"a,b,tie\na,\xff,tie\n", "Row 3 of 'v.csv' (the header is row 1) is not UTF-8"),
         ("v.csv", HEADER.decode().encode("utf-16"), "is not UTF-8"),
         ("v.csv", HEADER + b'a,b,tie\na,"b' + b"x" * (5 << 20), "has a row longer than 2 MB; is a quotation mark"),
+        ("v.csv", HEADER + b'a,b,tie\na,b,"tie', "Row 3 of 'v.csv' (the header is row 1) opens a quotation mark"),
+        ("v.csv", HEADER[:-1] + b',id\na,b,tie,"7\n', "Row 2 of 'v.csv' (the header is row 1) opens a quotation mark"),
+        ("v.csv", HEADER[:-1] + b',id\r\na,b,tie,"""\r\n', "opens a quotation mark that is never closed: '\"\\r\\n'"),
         ("v.csv.gz", gzip.compress(HEADER + b"a,b,tie\n" * 999)[:-9], "is damaged or cut off"),
         ("v.csv.gz", b"plain text", "is damaged or cut off"),
         ("v.txt", HEADER, "has to end in .csv, .csv.gz, .jsonl, .jsonl.gz, .parquet"),
@@ -174,6 +179,28 @@ def test_small_parts_give_what_one_part_gives(tmp_path: Path, monkeypatch: pytes
 )  # fmt: skip
 def test_a_file_that_cannot_be_counted_is_one_sentence(tmp_path: Path, name: str, content: bytes, said: str) -> None:
     assert said in refused(put(tmp_path, name, content))
+
+
+@pytest.mark.parametrize("last", ['""', '""""', '","""', '"a\nb"', '5" screen', "", 'x"', '"a,""b"""'])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_marks_that_are_closed_or_mean_themselves_are_no_fault(tmp_path: Path, last: str, end: str) -> None:
+    [row] = read_rows(put(tmp_path, "v.csv", HEADER[:-1] + f",id\na,b,tie,{last}{end}".encode()))
+    assert row == VoteRow("a", "b", Outcome.TIE)
+
+
+def test_a_large_file_is_read_in_parts(tmp_path: Path) -> None:
+    """Forty megabytes of votes in parts of two: neither pyarrow nor Python ever holds sixteen."""
+    line = b"a" * 500 + b"," + b"b" * 500 + b",model_a\n"
+    path = put(tmp_path, "v.csv", HEADER + line * (40_000_000 // len(line)))
+    program = (
+        "import sys, tracemalloc; from pathlib import Path; import pyarrow as pa; "
+        "from arena.services.votes_files import read_votes; tracemalloc.start(); "
+        "print(read_votes(Path(sys.argv[1])).comparisons.votes, pa.default_memory_pool().max_memory(), "
+        "tracemalloc.get_traced_memory()[1])"
+    )
+    said = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True).stdout
+    votes, arrow, python = map(int, said.split())
+    assert votes == 40_000_000 // len(line) and max(arrow, python) < 16_000_000
 
 
 @pytest.mark.parametrize(
