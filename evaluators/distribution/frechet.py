@@ -10,7 +10,7 @@ values of R1 R2', its nuclear norm. n features, centred and scaled, are such a r
     nuclear    both sides have features, at most d each         R1 R2' R2 R1', or the singular values of R1 R2'
     low-rank   one side has at most d features                  R1 S2 R1'
     cholesky   more, and one covariance has a Cholesky factor   L' S2 L
-    eigh       the rest: singular covariances                   R1 S2 R1', R1 from eigenvalues above rounding
+    eigh       singular covariances without features            R1 S2 R1', R1 from eigenvalues above rounding
 
 A square doubles the exponent of what rounding leaves. Where the estimate of that exceeds `TOLERANCE`, the singular
 values of R1 R2' themselves are taken, with R by QR where features were kept.
@@ -18,6 +18,7 @@ values of R1 R2' themselves are taken, with R by QR where features were kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -121,12 +122,12 @@ class Side:
 
     @cached_property
     def root(self) -> Floats:
-        """The root that keeps most digits: the features themselves, their QR factor, or eigenvectors."""
+        """The root that keeps most digits: features, their QR factor, a Cholesky factor, or eigenvectors."""
         if self.rows is not None:
             return self.rows
         if self.features is not None:
             return _triangle(self.features, self.mean)
-        return self.eigen[0]
+        return self.cholesky.T if self.cholesky is not None else self.eigen[0]
 
 
 Source = ArrayLike | Moments | Statistics | Side
@@ -184,26 +185,33 @@ def pair(real: Source, generated: Source) -> tuple[Side, Side]:
 
 def spectrum(a: Side, b: Side) -> Spectrum:
     """Eigenvalues of S1^1/2 S2 S1^1/2 by the path of this module's head."""
-    matrix, path, clamped = product(a, b)
-    values = linalg.eigh(matrix, eigvals_only=True, driver="evd", check_finite=False, overwrite_a=True)
-    rounding = _rounding(values)
-    if rounding <= TOLERANCE * np.sqrt(a.trace * b.trace):
-        return Spectrum(values[values > 0], path, clamped + _negative(values), rounding)
+    tolerated = TOLERANCE * np.sqrt(a.trace * b.trace)
+    for matrix, path, clamped in products(a, b):
+        values = linalg.eigh(matrix, eigvals_only=True, driver="evd", check_finite=False, overwrite_a=True)
+        rounding = _rounding(values)
+        if rounding <= tolerated:
+            return Spectrum(values[values > 0], path, clamped + _negative(values), rounding)
     return _by_singular_values(a, b)
 
 
-def product(a: Side, b: Side) -> tuple[Floats, str, float]:
-    """A symmetric matrix with the eigenvalues of S1^1/2 S2 S1^1/2 (and zeros), the path, and what was clamped."""
+def products(a: Side, b: Side) -> Iterator[tuple[Floats, str, float]]:
+    """Symmetric matrices with the eigenvalues of S1^1/2 S2 S1^1/2 (and zeros), each with its path and what was cut.
+
+    Cheapest first; a later one has fewer zeros, whose rounding would be seen in the roots.
+    """
     if a.rows is not None and b.rows is not None:
         cross = a.rows @ b.rows.T
-        return (cross @ cross.T if len(cross) <= cross.shape[1] else cross.T @ cross), "nuclear", 0.0
-    if a.rows is not None or b.rows is not None:
+        yield (cross @ cross.T if len(cross) <= cross.shape[1] else cross.T @ cross), "nuclear", 0.0
+    elif a.rows is not None or b.rows is not None:
         short, long = (a, b) if a.rows is not None else (b, a)
-        return short.rows @ long.covariance @ short.rows.T, "low-rank", 0.0
-    if a.cholesky is not None:
-        return congruence(a.cholesky, b.covariance), "cholesky", 0.0
-    root, clamped = a.eigen
-    return root @ b.covariance @ root.T, "eigh", clamped
+        yield short.rows @ long.covariance @ short.rows.T, "low-rank", 0.0
+    else:
+        if a.cholesky is not None:
+            yield congruence(a.cholesky, b.covariance), "cholesky", 0.0
+        for side, other in ((a, b), (b, a)):
+            if side.cholesky is None:
+                root, clamped = side.eigen
+                yield root @ other.covariance @ root.T, "eigh", clamped
 
 
 def congruence(lower: Floats, matrix: Floats) -> Floats:
@@ -224,12 +232,13 @@ def contrasts(centred: Floats) -> Floats:
 
 
 def _by_singular_values(a: Side, b: Side) -> Spectrum:
-    by_eigen = [side for side in (a, b) if side.features is None]
+    by_eigen = [side for side in (a, b) if side.features is None and side.cholesky is None]
     values = linalg.svdvals(a.root @ b.root.T, check_finite=False)
     floor = len(values) * EPSILON * values[0] if len(values) else 0.0
     clamped = sum(side.eigen[1] for side in by_eigen)
     kept = values[values > floor]
-    return Spectrum(kept**2, "eigh" if by_eigen else "nuclear", clamped, EPSILON * float(values.sum()))
+    path = "eigh" if by_eigen else "nuclear"
+    return Spectrum(kept**2, path, clamped, EPSILON * float(values.sum()))
 
 
 def _triangle(features: NDArray, mean: Floats) -> Floats:
