@@ -153,11 +153,11 @@ class Verdicts:
     def _claimed(self, session: Session, judge_id: str, run_id: int, pair: Pair) -> bool:
         key = {"judge_id": judge_id, **_pair_values(pair)}
         insert = self.store._insert(VerdictClaimRow).values(**key, run_id=run_id)
-        works = exists().where(RunRow.id == VerdictClaimRow.run_id, RunRow.state == RunState.RUNNING)
+        working = select(RunRow.id).where(RunRow.state == RunState.RUNNING)
         take = insert.on_conflict_do_update(
             index_elements=list(key),
             set_={"run_id": insert.excluded.run_id},
-            where=or_(VerdictClaimRow.run_id == run_id, ~works),
+            where=or_(VerdictClaimRow.run_id == run_id, VerdictClaimRow.run_id.not_in(working)),
         )
         return bool(session.execute(take.returning(VerdictClaimRow.run_id)).one_or_none())
 
