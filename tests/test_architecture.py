@@ -12,6 +12,7 @@ import pytest
 from arena.backends import BACKENDS
 from arena.settings import Settings
 from evaluators import EVALUATORS
+from evaluators.judge import JUDGES
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"torch", "transformers", "diffusers", "torchmetrics", "open_clip"}
@@ -52,6 +53,7 @@ def test_the_docs_name_every_backend_evaluator_setting_and_command() -> None:
     for name in [
         *BACKENDS,
         *EVALUATORS,
+        *(f"`{judge}" for judge in JUDGES),
         *(f"`{field}`" for field in Settings.model_fields),
         *(f"arena {c}" for c in commands),
     ]:
