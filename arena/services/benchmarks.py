@@ -33,7 +33,8 @@ REFERENCES = "references"
 REFERENCE_SEED = 0
 DEFAULT_N_REAL = 500
 DEFAULT_METRICS = ("fid-clean@1", "kid@1")
-HIGHER_IS_BETTER = frozenset({"precision", "recall", "density", "coverage"})
+FIGURES = ("precision", "recall", "density", "coverage")
+HIGHER_IS_BETTER = frozenset(FIGURES)
 KEPT = 2000
 """So many scores are looked through, the newest, for what the page shows."""
 
@@ -165,13 +166,22 @@ def job(arena: Arena, run: Run, report: runs.Report) -> runs.Ended:
 
 
 def columns(arena: Arena) -> list[Column]:
-    """Every set of scores that may be compared, the most recently measured first."""
+    """Every set of scores that may be compared: of the latest run first, in the order of the table of metrics."""
     newest: dict[tuple[str, str, str], dict[str, Score]] = {}
     for score in arena.store.scores(KEPT):
         if score.value is not None:
             key = (score.metric, score.protocol.fingerprint, str(score.details.get("reference_set", "")))
             newest.setdefault(key, {}).setdefault(score.subject, score)
-    return [_column(metric, reference, list(found.values())) for (metric, _, reference), found in newest.items()]
+    found = [_column(metric, reference, list(scores.values())) for (metric, _, reference), scores in newest.items()]
+    order = {recipe.id: place for place, recipe in enumerate(METRICS.values())}
+    return sorted(
+        found,
+        key=lambda column: (
+            -max(score.run_id or 0 for score in column.scores),
+            order.get(column.protocol.id, len(order)),
+            FIGURES.index(column.metric) if column.metric in FIGURES else -1,
+        ),
+    )
 
 
 def scores(arena: Arena) -> list[Score]:

@@ -67,17 +67,25 @@ def page() -> None:
 
 def chosen_column(columns: list[Column]) -> Column:
     """The visitor's choice, kept in the page's address."""
-    names = {column_name(column): column for column in columns}
+    names = column_names(columns)
     asked = st.query_params.get("figure")
     options = list(names)
-    choice = st.selectbox("Figure", options, index=options.index(asked) if asked in options else 0, width=560)
+    choice = st.selectbox("Figure", options, index=options.index(asked) if asked in options else 0, width=640)
     st.query_params["figure"] = choice
     return names[choice]
 
 
-def column_name(column: Column) -> str:
-    title = TITLES.get(column.metric, column.metric.capitalize())
-    return f"{title} · {column.protocol.id} · {column.protocol.fingerprint[:SHORT]} · {column.reference or 'no set'}"
+def column_names(columns: list[Column]) -> dict[str, Column]:
+    """What each is called: figure, protocol and reference set, and the fingerprint where these are not enough."""
+    short = [f"{title(column.metric)} · {column.protocol.id} · {column.reference or 'no set'}" for column in columns]
+    return {
+        name if short.count(name) == 1 else f"{name} · {column.protocol.fingerprint[:SHORT]}": column
+        for name, column in zip(short, columns, strict=True)
+    }
+
+
+def title(metric: str) -> str:
+    return TITLES.get(metric, metric.capitalize())
 
 
 def draw_column(arena: Arena, column: Column) -> None:
@@ -100,8 +108,12 @@ def draw_models(column: Column) -> None:
         if any(score.details.get("debiased") is not None for score in column.scores)
         else ""
     )
-    st.caption(f"The dot is the best estimate and the bar its 95% interval{tick}; {better}.")
-    for warning in dict.fromkeys(w for score in column.scores for w in score.details.get("warnings", ())):
+    st.caption(
+        f"The dot is the best estimate and the bar its 95% interval{tick}; {better}. Fingerprint "
+        f"{column.protocol.fingerprint[:SHORT]}."
+    )
+    fewest = min(column.scores, key=lambda score: score.details.get("n_generated") or 0)
+    for warning in fewest.details.get("warnings", ()):
         st.warning(plain(warning), icon=":material/warning:")
     pairs = differences(column)
     if not pairs.empty:
@@ -120,19 +132,21 @@ def chart(column: Column) -> alt.LayerChart:
         alt.Tooltip("value:Q", format=".4g", title="Plain value"),
         alt.Tooltip("n_generated:Q", title="Images"),
     ]
-    title = TITLES.get(column.metric, column.metric)
+    name = title(column.metric)
     base = alt.Chart(rows).encode(
         y=alt.Y("model:N", sort=[score.subject for score in column.scores], title=None,
                 axis=alt.Axis(labelLimit=260, ticks=False, domain=False, labelPadding=8)),
         tooltip=tooltip,
     )  # fmt: skip
     scale = alt.Scale(zero=False, nice=True)
-    bars = base.mark_rule(strokeWidth=3, opacity=0.45).encode(x=alt.X("low:Q", title=title, scale=scale), x2="high:Q")
+    bars = base.mark_bar(height=6, opacity=0.35, cornerRadius=3).encode(
+        x=alt.X("low:Q", title=name, scale=scale, axis=alt.Axis(tickCount=6)), x2="high:Q"
+    )
     dots = base.mark_point(filled=True, size=90, opacity=1).encode(x=alt.X("best:Q", scale=scale))
     ticks = base.mark_tick(thickness=2, size=14, opacity=0.8).encode(x=alt.X("plain:Q", scale=scale))
     models = ", ".join(f"{score.subject} {benchmarks.best_guess(score):.4g}" for score in column.scores)
     return alt.layer(bars, ticks, dots).properties(
-        height=ROW_PIXELS * len(rows) + AXIS_PIXELS, description=f"{title} by model: {models}"
+        height=ROW_PIXELS * len(rows) + AXIS_PIXELS, description=f"{name} by model: {models}"
     )
 
 
@@ -185,15 +199,16 @@ def draw_curves(column: Column) -> None:
         st.info("This figure was measured without its curve; run it again to see it.")
         return
     rows = pd.DataFrame(points)
-    colour = alt.Color("model:N", title=None, sort=[score.subject for score in column.scores])
+    order = [score.subject for score in column.scores]
+    legend = alt.Legend(title=None, orient="top", labelLimit=220, symbolSize=90)
     lines = (
         alt.Chart(rows)
         .mark_line(point=alt.OverlayMarkDef(size=55, filled=True), strokeWidth=2.5)
         .encode(
             x=alt.X("n:Q", title="Generated images", scale=alt.Scale(type="log", nice=False, padding=12)),
-            y=alt.Y("value:Q", title=TITLES.get(column.metric, column.metric), scale=alt.Scale(zero=False)),
-            color=colour,
-            shape=alt.Shape("model:N", legend=None),
+            y=alt.Y("value:Q", title=title(column.metric), scale=alt.Scale(zero=False)),
+            color=alt.Color("model:N", sort=order, legend=legend),
+            shape=alt.Shape("model:N", sort=order, legend=legend),
             tooltip=[
                 alt.Tooltip("model:N", title="Model"),
                 alt.Tooltip("n:Q", title="Images"),

@@ -19,6 +19,8 @@ from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
 START = 1000
 ROW_PIXELS = 34
 AXIS_PIXELS = 56
+QUIET = "#8f857a"
+"""Of lines that only guide the eye; seen on light and on dark."""
 CELL_WIDTH = 56
 EVERY_CATEGORY = "all categories"
 
@@ -31,6 +33,9 @@ COLUMNS = {
         "Rating", format="%.0f", help="Bradley–Terry strength; the mean of all is 1000, 400 points are odds of 10 to 1"
     ),
     "interval": st.column_config.TextColumn("95% interval", help="Allows for voters who vote alike all along"),
+    "p_best": st.column_config.NumberColumn(
+        "Best", format="percent", help="The chance that this model is the best of all, as far as these votes can tell"
+    ),
     "pooled": st.column_config.NumberColumn(
         "Pooled", format="%.0f", help="The rating here that leans on the other categories, as far as these differ"
     ),
@@ -122,6 +127,7 @@ def table(board: Leaderboard) -> pd.DataFrame:
     return shown.assign(
         both_bad_rate=shown["both_bad_rate"].astype(float).round(2),
         borrowed=shown["borrowed"].astype(float).round(2),
+        p_best=shown["p_best"].astype(float).round(2),
         rating=shown["rating"].astype(float),
         pooled=shown["pooled"].astype(float),
     )
@@ -172,7 +178,7 @@ def chart(rated: list[LeaderboardRow]) -> alt.LayerChart | alt.FacetChart:
         alt.Tooltip("status:N", title="Status"),
     ]
     base = alt.Chart(shown).encode(y=y, tooltip=tooltip)
-    mean = alt.Chart(pd.DataFrame({"mean": [START]})).mark_rule(strokeDash=[3, 3], opacity=0.5).encode(x="mean:Q")
+    mean = alt.Chart(pd.DataFrame({"mean": [START]})).mark_rule(strokeDash=[3, 3], color=QUIET).encode(x="mean:Q")
     bars = base.mark_bar(height=6, opacity=0.35, cornerRadius=3).encode(x=x, x2="high:Q")
     dots = base.mark_circle(size=130, opacity=1).encode(x="rating:Q")
     words = "; ".join(f"{row.name} {row.rating:.0f}, {row.low:.0f} to {row.high:.0f}" for row in rated[:12])
@@ -273,15 +279,24 @@ def draw_judges(arena: Arena) -> None:
     judge = judges[0] if len(judges) == 1 else st.selectbox("Judge", judges, width=320)
     found = together(arena, judge)
     st.dataframe(beside(found), hide_index=True, placeholder="–", width="stretch")
-    if found.lam is not None and found.width_ratio is not None:
-        st.caption(
-            f"{plain(judge)} is used to {found.lam:.0%}: its verdicts on pairs that nobody voted on narrow the "
+    for sentence in judge_said(found):
+        st.caption(sentence)
+
+
+def judge_said(found: Together) -> list[str]:
+    """What the judge adds to people's board, and what must not be read into its own."""
+    said = []
+    if found.lam and found.width_ratio is not None:
+        said.append(
+            f"{plain(found.name)} is used to {found.lam:.0%}: its verdicts on pairs that nobody voted on narrow the "
             f"intervals to {found.width_ratio:.0%} of people's own, and what it gets wrong on pairs that people voted "
-            "on is taken off again. **Judge alone** is no verdict of people: it may be biased, and its intervals do "
-            "not say so."
+            "on is taken off again."
         )
-    for note in found.notes:
-        st.caption(plain(note))
+    elif found.lam is not None:
+        said.append(f"{plain(found.name)} narrows no interval here, so **People and judge** is people's own board.")
+    if found.judge:
+        said.append("**Judge alone** is no verdict of people: it may be biased, and its intervals do not say so.")
+    return said + [plain(note) for note in found.notes]
 
 
 def beside(found: Together) -> pd.DataFrame:
