@@ -163,7 +163,8 @@ class Extractor:
         """
         with self._lock:
             network = self._network
-        _single_thread()
+        if not self.on_gpu:
+            _single_thread()
         import torch
 
         try:

@@ -1,6 +1,6 @@
 """Folders and arrays through a real network: order, bad files, cache, shards, interruption, bounded memory.
 
-The network is a tiny DINOv2 with random weights (milliseconds an image); one test runs Inception.
+The network is tiny (one multiplication an image), so that what is tested is the way to it; one test runs Inception.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,21 +29,42 @@ from ..conftest import blocks, write_pngs
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(scope="session")
-def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-    from transformers import Dinov2Config, Dinov2Model
+# In this process and in others: a network of 16 features of an image's 16 x 16 means, in the place of DINOv2.
+TINY = """
+import torch
+from evaluators.distribution import networks
 
-    torch.manual_seed(1)
-    config = Dinov2Config(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)
+class Tiny(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        values = torch.randn(16, 3 * 14 * 14, generator=torch.Generator().manual_seed(1))
+        self.weight = torch.nn.Parameter(values)
+
+    def forward(self, x):
+        return torch.nn.functional.avg_pool2d(x, 16).flatten(1) @ self.weight.T
+
+TINY_NETWORKS = {**networks.NETWORKS, "dinov2-vitl14": lambda weights: Tiny()}
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the fingerprint and the width are read from; the network itself is `TINY`."""
     folder = tmp_path_factory.mktemp("tiny")
-    Dinov2Model(config).save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"hidden_size": 16}))
+    (folder / "model.safetensors").write_bytes(b"see the test")
     return folder
 
 
 @pytest.fixture(scope="module")
-def tiny(tiny_weights: Path) -> Extractor:
-    return open_extractor("dinov2-vitl14@1", weights_path=tiny_weights, batch_size=4, threads=2)
+def tiny(tiny_weights: Path) -> Iterator[Extractor]:
+    from evaluators.distribution import networks
+
+    names: dict = {}
+    exec(TINY, names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "NETWORKS", names["TINY_NETWORKS"])
+        yield open_extractor("dinov2-vitl14@1", weights_path=tiny_weights, batch_size=4, threads=2)
 
 
 @pytest.fixture
@@ -279,13 +301,22 @@ def test_sets_that_cannot_be_scored_are_one_sentence(tiny, tmp_path):
         extract([np.zeros((4, 4))] * 3, tiny)
 
 
-RUN = """
+RUN = (
+    f"TINY = {TINY!r}\n"
+    + """
 import json, resource, sys
 from evaluators.distribution.cache import FeatureCache
 from evaluators.distribution.extract import stream
 from evaluators.distribution.features import open_extractor
 weights, cache, *folders = sys.argv[1:]
 extractor = open_extractor("dinov2-vitl14@1", weights_path=weights, batch_size=4, threads=2)
+run = type(extractor).run
+def tiny_run(self, prepared):
+    if "Tiny" not in globals():
+        exec(TINY, globals())
+        networks.NETWORKS = TINY_NETWORKS
+    return run(self, prepared)
+type(extractor).run = tiny_run
 peaks = []
 for folder in folders:
     count = total = 0
@@ -295,6 +326,7 @@ for folder in folders:
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 print(json.dumps({"count": count, "total": total, "torch": "torch" in sys.modules, "peaks": peaks}))
 """
+)
 
 
 def run(*arguments: object, **options: object) -> subprocess.Popen[str]:
