@@ -16,6 +16,8 @@ from arena.errors import ArenaError
 from arena.services import voters
 
 COOKIE = "arena_voter"
+QUIET = "#8a837b"
+"""The colour of lines that only guide the eye: seen on light and on dark."""
 
 
 @lru_cache(maxsize=1)

@@ -20,13 +20,11 @@ from arena.services import judge_board, judging, proxies
 from arena.services.judging import Request
 from arena.services.proxies import Panel, Proxy
 from arena.ui import gate, runs, verdicts
-from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
+from arena.ui.common import QUIET, empty_state, heading, plain, said_plainly, the_arena
 
 ROW_PIXELS = 34
 AXIS_PIXELS = 84
 COIN = 0.5
-QUIET = "#8a837b"
-"""Seen on light and on dark: what a chart draws beside the theme is black on both."""
 START = 1000
 VIEWS = {"agreement": "Agreement", "verdicts": "Verdicts", "board": "Its own board"}
 PAID = "openai"
@@ -267,7 +265,7 @@ def draw_reliability(found: Reliability) -> None:
     ]
     x = alt.X("stated:Q", title="Chance it gives the left image", scale=scale, axis=alt.Axis(format="%"))
     base = alt.Chart(rows).encode(x=x, tooltip=tooltip)
-    bars = base.mark_rule(strokeWidth=3, opacity=0.4).encode(
+    bars = base.mark_rule(strokeWidth=3, color=QUIET).encode(
         y=alt.Y("low:Q", title="Left preferred by people", scale=scale, axis=alt.Axis(format="%")), y2="high:Q"
     )
     marks = base.mark_circle(opacity=1).encode(

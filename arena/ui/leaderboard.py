@@ -14,13 +14,11 @@ from arena.services.audit import Audit, Influence, audit
 from arena.services.fused import Together, together
 from arena.services.leaderboard import Leaderboard, LeaderboardRow, Meeting, running_leaderboard, settled_by
 from arena.ui import gate
-from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
+from arena.ui.common import QUIET, empty_state, heading, plain, said_plainly, the_arena
 
 START = 1000
 ROW_PIXELS = 34
 AXIS_PIXELS = 56
-QUIET = "#8f857a"
-"""Of lines that only guide the eye; seen on light and on dark."""
 CELL_WIDTH = 56
 EVERY_CATEGORY = "all categories"
 
@@ -46,9 +44,7 @@ COLUMNS = {
         "Elo", format="%.1f", help="The live rating: starts at 1000 and moves with every vote, in their order"
     ),
     "votes": st.column_config.NumberColumn("Votes", help="Votes on battles that this model fought in"),
-    "wins": st.column_config.NumberColumn("Wins"),
-    "losses": st.column_config.NumberColumn("Losses"),
-    "ties": st.column_config.NumberColumn("Ties"),
+    "record": st.column_config.TextColumn("Won–lost–tied", help="Votes for it, for the other, and for neither"),
     "both_bad_rate": st.column_config.NumberColumn(
         "Both bad", format="percent", help="Share of its votes that said both pictures are bad"
     ),
@@ -72,7 +68,7 @@ def page() -> None:
         if board.votes and st.toggle("What else moves the votes?", help="The side, the look of the images, the voters"):
             draw_audit(audit(arena, board.votes_filter))
         gate.draw(arena)
-        draw_judges(arena)
+        draw_judges(arena, board.votes_filter.category)
 
 
 def chosen_category(categories: list[str]) -> str | None:
@@ -121,7 +117,10 @@ def shown_columns(board: Leaderboard) -> list[str]:
 
 
 def table(board: Leaderboard) -> pd.DataFrame:
-    rows = [{**asdict(row), "ranks": rank_set(row), "interval": interval(row), "note": note(row)} for row in board.rows]
+    rows = [
+        {**asdict(row), "ranks": rank_set(row), "interval": interval(row), "record": record(row), "note": note(row)}
+        for row in board.rows
+    ]
     shown = pd.DataFrame(rows, columns=list(COLUMNS))
     # Whole percent: two decimals of a share of some dozens of votes would be noise.
     return shown.assign(
@@ -143,6 +142,10 @@ def interval(row: LeaderboardRow) -> str:
     return "–" if row.low is None else f"{row.low:.0f} – {row.high:.0f}"
 
 
+def record(row: LeaderboardRow) -> str:
+    return f"{row.wins}–{row.losses}–{row.ties}"
+
+
 def note(row: LeaderboardRow) -> str:
     if row.rating is None:
         return "not rated yet"
@@ -153,7 +156,8 @@ def explained(board: Leaderboard) -> str:
     votes = "1 vote" if board.votes == 1 else f"{board.votes:,} votes"
     return (
         f"Computed from {votes} (up to vote {board.last_vote_id}). **Rating**: Bradley–Terry by maximum likelihood, "
-        "whatever the order of the votes; a tie is half a win, “both bad” prefers nobody and is counted apart. "
+        "whatever the order of the votes, with a mean of 1000 (the dashed line); a tie is half a win, “both bad” "
+        "prefers nobody and is counted apart. "
         "**Rank**: two models share a rank as long as their difference could be chance. "
         f"**Elo**, with K = {board.k_factor:g}, takes the votes in their order: a win over a stronger model earns more "
         "than one over a weaker, and “both bad” counts as a tie. "
@@ -167,7 +171,7 @@ def chart(rated: list[LeaderboardRow]) -> alt.LayerChart | alt.FacetChart:
     y = alt.Y(
         "name:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False, labelPadding=12)
     )
-    title = "Rating and 95% interval; mean 1000"
+    title = "Rating and 95% interval"
     x = alt.X("low:Q", title=title, scale=alt.Scale(zero=False, nice=True, padding=12), axis=alt.Axis(tickCount=6))
     tooltip = [
         alt.Tooltip("name:N", title="Model"),
@@ -270,12 +274,14 @@ def effect(influence: Influence, of: str) -> str:
     return f"{of}: {influence.points:+.0f} ({influence.low:+.0f} to {influence.high:+.0f}){beyond}".replace("-", "−")
 
 
-def draw_judges(arena: Arena) -> None:
+def draw_judges(arena: Arena, category: str | None) -> None:
     """Judges beside people, where a judge has voted: never mixed into the board above."""
     judges = arena.store.judges()
     if not judges:
         return
     st.subheader("People and judges", anchor=False)
+    if category is not None:
+        st.caption(f"Of {EVERY_CATEGORY}, not of {plain(category)} alone.")
     judge = judges[0] if len(judges) == 1 else st.selectbox("Judge", judges, width=320)
     found = together(arena, judge)
     st.dataframe(beside(found), hide_index=True, placeholder="–", width="stretch")
