@@ -70,10 +70,10 @@ choose another limit). Skipped pairs count for nothing.
 ### Judges
 A vision-language model may vote as well. It sees each pair twice, once in each order: where the two answers differ,
 its vote is a tie and marked *inconsistent*; where an answer cannot be read, it is *unscored* and no vote. Its votes
-count on a board of its own and never on people's. The page **Judge** says how far it agrees with people on the pairs both have
-seen. *Decisive accuracy* is how often the two prefer the same picture where both prefer one, and a coin reaches 50%.
-*First − second* is how much more often it prefers the picture shown first: 0 for a judge that looks at the pictures.
-*Points per verdict* is how much narrower one more verdict makes its intervals, on average.
+count on a board of its own and never on people's. The page **Judge** says how far it agrees with people on the pairs
+both have seen. *Decisive accuracy* is how often the two prefer the same picture where both prefer one, and a coin
+reaches 50%. *First − second* is how much more often it prefers the picture shown first: 0 for a judge that looks at the
+pictures. *Points per verdict* is how much narrower one more verdict makes its intervals, on average.
 
 ### FID
 The Fréchet Inception distance compares a set of generated pictures with a set of real ones. Each picture becomes
