@@ -142,7 +142,7 @@ def draw_figures(tally: judging.Tally, known: judge_board.Precision) -> None:
             "So much narrower one more verdict makes the mean interval",
         ),
     ]
-    with st.container(horizontal=True, gap="small"):
+    with st.container(horizontal=True, gap="medium"):
         for label, value, about in figures:
             st.metric(label, value, help=about, width="content")
 
@@ -158,7 +158,8 @@ def draw_agreement(found: Panel, own: Proxy | None) -> None:
     if not found.proxies:
         st.info("No automatic score has seen a pair that people voted on. Open **Vote** and press a key.")
         return
-    st.altair_chart(accuracy_chart(found), width="stretch")
+    if any(proxy.agreement.decisive.of for proxy in found.proxies):
+        st.altair_chart(accuracy_chart(found), width="stretch")
     st.caption(
         f"How often a score prefers the same image as people where both prefer one, with Wilson's 95% interval. A coin "
         f"is right in half of them. {human_line(found)} A pair with two votes counts twice."
@@ -189,6 +190,7 @@ def accuracy_chart(found: Panel) -> alt.LayerChart:
     rows = [
         {"name": proxy.name, **interval(proxy.agreement.decisive.estimate), "of": proxy.agreement.decisive.of}
         for proxy in found.proxies
+        if proxy.agreement.decisive.of
     ]
     lines = [{"at": COIN, "what": "a coin"}]
     if found.single_human.value is not None:
