@@ -195,7 +195,7 @@ def spectrum(a: Side, b: Side) -> Spectrum:
 
 
 def products(a: Side, b: Side) -> Iterator[tuple[Floats, str, float]]:
-    """Symmetric matrices with the eigenvalues of S1^1/2 S2 S1^1/2 (and zeros), each with its path and what was cut.
+    """Lower triangles with the eigenvalues of S1^1/2 S2 S1^1/2 (and zeros), each with its path and what was cut.
 
     Cheapest first; a later one has fewer zeros, whose rounding would be seen in the roots.
     """
@@ -215,10 +215,8 @@ def products(a: Side, b: Side) -> Iterator[tuple[Floats, str, float]]:
 
 
 def congruence(lower: Floats, matrix: Floats) -> Floats:
-    """L' M L (d, d), both triangles, by LAPACK's sygst: half the work of two products."""
-    half, _ = linalg.lapack.dsygst(matrix, lower, itype=2, lower=1)
-    half = np.tril(half)
-    return half + np.tril(half, -1).T
+    """L' M L (d, d) in the lower triangle, which is all that `eigh` reads, by LAPACK's sygst: half of two products."""
+    return linalg.lapack.dsygst(matrix, lower, itype=2, lower=1)[0]
 
 
 def contrasts(centred: Floats) -> Floats:
