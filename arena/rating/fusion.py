@@ -266,7 +266,7 @@ def board(paired: Paired, judge_only: Comparisons, *, seed: int = 0) -> Board:
         board=rows(votes, estimate, fused.unrated, None, seed),
         warnings=(*warnings, fused.note) if fused.note else warnings,
         details={
-            "lam": fused.lam, "width_ratio": fused.width_ratio,
+            "lam": fused.lam, "width_ratio": fused.width_ratio, "note": fused.note,
             "human_half_widths": dict(zip(fused.contestants, map(float, half), strict=True)),
         },
     )  # fmt: skip

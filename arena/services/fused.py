@@ -65,6 +65,8 @@ def _together(arena: Arena, judge: str) -> Together:
     alone = _board(lambda: boards.board(comparisons(arena, VoteFilter(board=judge))), "The judge alone", notes)
     both, elsewhere = paired(arena, people, verdicts)
     fused = _board(lambda: fusion.board(both, elsewhere), "People and judge", notes)
+    if fused and fused.details["note"]:
+        notes.append(fused.details["note"])
     if fused and not both.seen.all():
         notes.append(
             f"The judge has seen {int(both.seen.sum())} of the {len(both.left)} battles that people voted on. The "

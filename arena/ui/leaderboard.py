@@ -110,9 +110,9 @@ def draw(arena: Arena, board: Leaderboard) -> None:
 
 
 def shown_columns(board: Leaderboard) -> list[str]:
-    """Elo belongs to the board of all votes, pooling to that of a category."""
+    """Elo and time belong to the board of all votes, pooling to that of a category."""
     pooled = any(row.pooled is not None for row in board.rows)
-    absent = {"elo"} if board.votes_filter != VoteFilter() else set()
+    absent = {"elo", "seconds_per_image"} if board.votes_filter != VoteFilter() else set()
     return [name for name in COLUMNS if name not in absent | (set() if pooled else {"pooled", "borrowed"})]
 
 
@@ -222,8 +222,8 @@ def why(row: LeaderboardRow, below: LeaderboardRow | None) -> str:
 def neighbour(row: LeaderboardRow, below: str) -> list[str]:
     said = []
     if row.votes_to_flip is not None:
-        votes = "a single vote" if row.votes_to_flip == 1 else f"{row.votes_to_flip} votes"
-        said.append(f"Had {votes} that speak for it not been cast, **{below}** would be level with it or above.")
+        votes = "a single vote that speaks" if row.votes_to_flip == 1 else f"{row.votes_to_flip:,} votes that speak"
+        said.append(f"Had {votes} for it not been cast, **{below}** would be level with it or above.")
     if row.votes_needed == 0:
         said.append(f"Its lead over **{below}** is beyond chance.")
     elif row.votes_needed is not None:
