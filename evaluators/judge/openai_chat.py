@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -29,7 +29,7 @@ from evaluators.judge.openai_http import Connection, Limits
 from evaluators.judge.spending import Budget, Prices, cost
 
 NOT_ASKED = "not asked"
-"""Begins the failure of a question that was not sent at all: the next run may ask it."""
+"""Begins the failure of a question that no model has seen, for no reason of its own: the next run may ask it."""
 LONGEST_SIDE = 1024
 IMAGE_TOKENS = 30_000
 """More tokens than an image costs anywhere; replaced by what the endpoint counts for a first image."""
@@ -115,9 +115,10 @@ class OpenAIChat:
         """One reply to each question, in order, `limits.concurrency` of them under way at once."""
 
         async def answers(line: Connection) -> list[Reply]:
-            gate, pictures = asyncio.Semaphore(self.limits.concurrency), Pictures(asked, self._longest_side)
+            gates = Gates(asyncio.Semaphore(2 * self.limits.concurrency), asyncio.Semaphore(self.limits.concurrency))
+            pictures = Pictures(asked, self._longest_side)
             order = sorted(range(len(asked)), key=pictures.group)
-            found = await asyncio.gather(*(self._in_turn(line, gate, asked[i], pictures) for i in order))
+            found = await asyncio.gather(*(self._in_turn(line, gates, asked[i], pictures) for i in order))
             return [reply for _, reply in sorted(zip(order, found, strict=True), key=lambda pair: pair[0])]
 
         return self._connected(answers) if asked else []
@@ -133,20 +134,19 @@ class OpenAIChat:
         with self._turn:
             return _run(connected())
 
-    async def _in_turn(
-        self, line: Connection, gate: asyncio.Semaphore, question: Question, pictures: Pictures
-    ) -> Reply:
-        async with gate:
-            if self._stopped:
-                return Reply(failure=f"{NOT_ASKED}: {self._stopped}")
-            urls = await pictures.take(question)
-            found, usd = await self._asked(line, question, urls, self._features)
-        return self._reply(found, question, usd)
+    async def _in_turn(self, line: Connection, gates: Gates, question: Question, pictures: Pictures) -> Reply:
+        async with gates.prepared:
+            urls = [] if self._stopped else await pictures.take(question)
+            async with gates.under_way:
+                if self._stopped:
+                    return Reply(failure=f"{NOT_ASKED}: {self._stopped}")
+                found, usd = await self._asked(line, question, urls, self._features)
+                return self._reply(found, question, usd)
 
     def _reply(self, found: Completion | Trouble, question: Question, usd: float | None) -> Reply:
         self._note(found)
         if isinstance(found, Trouble):
-            return Reply(failure=found.reason, cost_usd=usd)
+            return Reply(failure=f"{NOT_ASKED}: {found.reason}" if found.final else found.reason, cost_usd=usd)
         stranger = self._stranger(found)
         return Reply(failure=stranger, cost_usd=usd) if stranger else chat.reply(found, question, usd)
 
@@ -163,6 +163,8 @@ class OpenAIChat:
         """Stops asking where no question will be answered any more."""
         if isinstance(found, Completion):
             self._unanswered = 0
+        elif self._stopped:
+            return
         elif found.final:
             self._stopped = found.reason
         elif found.again:
@@ -259,6 +261,13 @@ class OpenAIChat:
         }
         parts = (plain, '\nIs this image plain? Reply with one JSON object such as {"answer": "yes"}, yes or no.')
         return Question(parts, answers=questions.YES_NO, schema=schema, max_tokens=32)
+
+
+class Gates(NamedTuple):
+    """How many questions may be prepared, and how many of these under way: images are encoded while others wait."""
+
+    prepared: asyncio.Semaphore
+    under_way: asyncio.Semaphore
 
 
 class Pictures:

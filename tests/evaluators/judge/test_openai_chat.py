@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import gzip
+import inspect
 import io
 import itertools
 import json
@@ -15,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from arena.errors import EndpointError, SettingsError, UsageError
 from evaluators.judge.base import Question
 from evaluators.judge.modes import Judge, Pair, Shown
 from evaluators.judge.openai_chat import NOT_ASKED, OpenAIChat, Pictures
+from evaluators.judge.openai_http import Limits
 
 DARK, LIGHT = np.full((8, 8, 3), 10, np.uint8), np.full((8, 6, 3), 200, np.uint8)
 KEY = "sk-test-0123456789abcdef/Ω".replace("Ω", "x")
@@ -494,7 +497,7 @@ def test_what_no_further_question_can_mend_ends_the_asking(endpoint, status, sai
     model = endpoint.model(limits={**QUICK, "concurrency": 2})
     endpoint.behave = body(said, status)
     replies = model.replies(one_question() * 20)
-    assert replies[0].failure.startswith(f"HTTP {status}, {why}")
+    assert replies[0].failure.startswith(f"{NOT_ASKED}: HTTP {status}, {why}")
     assert replies[-1].failure.startswith(f"{NOT_ASKED}: HTTP {status}, {why}")
     assert len(endpoint.questions) == 2
     assert model.replies(one_question())[0].failure.startswith(NOT_ASKED) and len(endpoint.questions) == 2
@@ -531,7 +534,7 @@ def test_a_limit_is_not_overspent_and_later_questions_are_not_asked(endpoint):
     assert sum(reply.cost_usd or 0 for reply in replies) == pytest.approx(paid - 0.11)
     refused = [reply.failure for reply in replies if reply.text is None]
     assert len(refused) == 100 - len(endpoint.questions)
-    assert all("the spend limit of 5 USD" in failure for failure in refused)
+    assert all(failure.startswith(f"{NOT_ASKED}: the spend limit of 5 USD: ") for failure in refused)
 
 
 def test_an_endpoint_that_counts_more_than_expected_is_held_to_the_limit(endpoint):
@@ -701,6 +704,12 @@ def test_an_address_that_is_none_or_holds_a_key_is_refused(url):
 def test_limits_that_cannot_be_are_refused(limits):
     with pytest.raises(UsageError, match="limits cannot be used"):
         OpenAIChat("x", "http://localhost:1/v1", limits=limits)
+
+
+def test_the_docs_explain_every_option_and_limit():
+    page = (Path(__file__).parents[3] / "docs" / "judge-endpoints.md").read_text()
+    options = [*inspect.signature(OpenAIChat).parameters, *Limits.__dataclass_fields__]
+    assert not [name for name in options if f"`{name}`" not in page]
 
 
 def test_each_image_is_encoded_once_and_then_forgotten(monkeypatch):
