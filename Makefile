@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint lock bench-fid bench-teddies bench-ratings bench-board bench-judge bench-judge-endpoint bench-judge-injection simulate-coverage simulate-matchmaking install clean
+.PHONY: demo test lint lock bench-fid bench-fid-protocols bench-teddies bench-ratings bench-board bench-judge bench-judge-endpoint bench-judge-injection bench-frechet simulate-fid simulate-coverage simulate-matchmaking install clean
 
 demo: install
 	@exec $(BIN)/arena demo
@@ -23,6 +23,10 @@ bench-teddies: install
 # is a quick look.
 bench-fid: install
 	$(BIN)/python benchmarks/fid.py
+
+# How far apart are the protocols of FID on the same images?
+bench-fid-protocols: install
+	$(BIN)/python benchmarks/fid_protocols.py
 
 # The rating engine side by side with its peers; see the head of the file for how to install these.
 bench-ratings: install
@@ -50,6 +54,14 @@ simulate-coverage: install
 
 simulate-matchmaking: install
 	$(BIN)/python benchmarks/simulate_matchmaking.py
+
+# A Fréchet distance of 2,048 dimensions beside sqrtm and eigvals; `--drivers` times the steps by numpy, scipy and torch.
+bench-frechet: install
+	$(BIN)/python benchmarks/frechet.py
+
+# What distances of few images are worth: bias, error bars, coverage; an hour on two cores.
+simulate-fid: install
+	$(BIN)/python benchmarks/simulate_fid.py
 
 install: .venv/installed
 

@@ -11,9 +11,9 @@ run as its user runs it, one process after the other, from the command to the pr
 
 The peers' own code reads, resizes and computes; they get the weights that we use, in place of their downloads, and
 hand out their features on the way. A peer whose SciPy has lost `sqrtm(disp=)` gets that argument back. Printed are
-seconds and images a second of the whole command, how often the peer's time ours goes into, peak memory of its largest
-process, the distance, and the largest difference between its features and the peer's, as a share of the largest
-feature. One run each; on a busy machine the later rows may meet another load than the first.
+seconds and images a second of the whole command, its processors' seconds, how often ours goes into the peer's time,
+peak memory of its largest process, the distance, and the largest difference between its features and the peer's, as a
+share of the largest feature. One run each; on a busy machine only the processors' seconds mean much.
 """
 
 from __future__ import annotations
@@ -104,28 +104,33 @@ OURS = (
     ("arena fid", "fid-clean-draft@1", "torch", "clean-fid"),
     ("arena fid", "fid-clean-draft@1", "openvino", "clean-fid"),
 )
-HEAD = (
-    f"{'':42} {'seconds':>7} {'images/s':>9} {'x pytorch-fid':>13} {'x clean-fid':>11} {'x torch-fidelity':>16} "
-    f"{'MiB':>6} {'FID':>12}  features"
-)
+# Heads and widths of the table.
+COLUMNS = {
+    "": -42, "seconds": 8, "images/s": 9, "CPU s": 7, **{f"x {name}": len(name) + 3 for name in PEERS},
+    "MiB": 6, "FID": 12, "features": 9,
+}  # fmt: skip
 SECOND = "openvino"
 """The engine whose cache the second run finds full."""
 
 
 @dataclass(frozen=True)
+class Cost:
+    """Seconds of wall time, seconds of processors (children too), peak MiB of the largest process."""
+
+    seconds: float
+    cpu: float
+    peak: float
+
+
+@dataclass(frozen=True)
 class Row:
-    """A whole command: seconds of wall time, peak MiB of its largest process, distance, features (2, n, 2048)."""
+    """A whole command: seconds of wall time and of processors, peak MiB, distance, features (2, n, 2048)."""
 
     name: str
-    seconds: float
-    peak: float
+    cost: Cost
     fid: float
     features: np.ndarray | None
     peer: str = ""
-
-    @property
-    def is_peer(self) -> bool:
-        return self.name in PEERS
 
 
 def main() -> None:
@@ -140,7 +145,7 @@ def main() -> None:
         work = Path(scratch)
         folders = draw_sets(options.folder or work / "images", options.n, options.size, options.format)
         print(facts(options))
-        print(HEAD)
+        print(cells(*COLUMNS))
         rows: list[Row] = []
         for row in run_all(folders, work, options.only):
             rows.append(row)
@@ -165,12 +170,22 @@ def processor() -> str:
 
 def line(row: Row, rows: Sequence[Row], images: int) -> str:
     peers = {other.name: other for other in rows if other.name in PEERS}
-    ratios = [f"{peers[name].seconds / row.seconds:.1f}" if name in peers and not row.is_peer else "" for name in PEERS]
-    apart = difference(row, peers[row.peer]) if row.peer in peers else ""
-    return (
-        f"{row.name:42} {row.seconds:7.1f} {images / row.seconds:9.1f} {ratios[0]:>13} {ratios[1]:>11} {ratios[2]:>16} "
-        f"{row.peak:6.0f} {row.fid:12.6f}  {apart}"
+    ratios = [peers[name].cost.seconds / row.cost.seconds if name in peers else None for name in PEERS]
+    return cells(
+        row.name,
+        f"{row.cost.seconds:.1f}",
+        f"{images / row.cost.seconds:.1f}",
+        f"{row.cost.cpu:.1f}",
+        *("" if row.name in PEERS or ratio is None else f"{ratio:.1f}" for ratio in ratios),
+        f"{row.cost.peak:.0f}",
+        f"{row.fid:.6f}",
+        difference(row, peers[row.peer]) if row.peer in peers else "",
     )
+
+
+def cells(*texts: str) -> str:
+    widths = COLUMNS.values()
+    return " ".join(f"{t:>{w}}" if w > 0 else f"{t:<{-w}}" for t, w in zip(texts, widths, strict=True)).rstrip()
 
 
 def difference(row: Row, peer: Row) -> str:
@@ -206,23 +221,23 @@ def prepare_weights(folder: Path) -> Path:
 def run_peer(name: str, program: str, folders: dict[str, Path], models: Path, work: Path) -> Row:
     out = work / f"{name}.npy"
     command = [sys.executable, "-c", SQRTM + program, *map(str, folders.values()), str(models), str(out)]
-    seconds, peak, printed = timed(command)
+    cost, printed = timed(command)
     value = float(printed.replace(":", " ").split()[-1])
-    return Row(name, seconds, peak, value, np.load(out))
+    return Row(name, cost, value, np.load(out))
 
 
 def run_ours(name: str, protocol: str, engine: str, peer: str, folders: dict[str, Path], data: Path) -> Row:
     command = [BIN / "arena", "fid", *folders.values(), "--protocol", protocol, "--engine", engine, "--json"]
-    seconds, peak, printed = timed([*map(str, command), "--data-dir", str(data)])
+    cost, printed = timed([*map(str, command), "--data-dir", str(data)])
     extractor = open_extractor(METRICS[protocol].features, engine=engine)
     with FeatureCache(data / "cache") as cache:
         sets = [extract(folder, extractor, cache=cache) for folder in folders.values()]
     assert all(each.cached == len(each) for each in sets)
-    return Row(name, seconds, peak, json.loads(printed)["fid"], np.stack([each.features for each in sets]), peer)
+    return Row(name, cost, json.loads(printed)["fid"], np.stack([each.features for each in sets]), peer)
 
 
-def timed(command: Sequence[str]) -> tuple[float, float, str]:
-    """Wall seconds, peak MiB of the process (or of the largest of its children), and what it printed."""
+def timed(command: Sequence[str]) -> tuple[Cost, str]:
+    """What it took, and what it printed."""
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen(command, stdout=out, stderr=err)
@@ -233,7 +248,7 @@ def timed(command: Sequence[str]) -> tuple[float, float, str]:
         err.seek(0)
         if process.returncode:
             raise SystemExit(f"{command[:3]} failed:\n{err.read()[-3000:]}")
-        return seconds, usage.ru_maxrss / 1024, out.read()
+        return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024), out.read()
 
 
 def draw_sets(folder: Path, count: int, size: int, form: str) -> dict[str, Path]:
