@@ -36,8 +36,8 @@ connects with the others, gets no rating and a sentence that says why. A tie is 
   rating again. **Votes needed** would settle the order of the two if their difference stays what it is.
 - **Pooled.** In one category votes are few, so its ratings lean on the other categories, the more the fewer votes it
   has and the less the categories differ. How much is shown.
-- **Which pairs you see.** Mostly those whose votes tell most: new models and close neighbours. One pair in five is
-  drawn uniformly, so that every pair keeps a known chance, which is stored with it.
+- **Which pairs you see.** Mostly those whose votes tell most: new models, then pairs that are nearly told apart. One
+  pair in ten is drawn uniformly, so that every pair keeps a known chance, which is stored with it.
 
 ### Elo
 Beside it stands a live rating that moves with every vote, as in chess. A model's rating $R$ starts at 1000. Against an
