@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server that loads whatever model it is asked for."""
     port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
     command = [str(Path(sys.executable).parent / "transformers"), "serve", "--port", str(port)]
@@ -57,6 +57,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             stdout=file, stderr=file, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
     try:
+        request.getfixturevalue("folder")  # made while the server starts
         _await(f"http://127.0.0.1:{port}/health", server, log)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
