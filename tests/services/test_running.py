@@ -41,11 +41,21 @@ def many_is_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "MANY", 100)
 
 
+def made_busy(arena: Arena, folder: Path) -> Arena:
+    fill_with_swatches(arena, contestants=len(MODELS))
+    exchange.import_votes(arena, votes_file(folder / "votes.csv", 400))
+    return arena
+
+
 @pytest.fixture
-def busy(any_arena: Arena, tmp_path: Path) -> Arena:
-    fill_with_swatches(any_arena, contestants=len(MODELS))
-    exchange.import_votes(any_arena, votes_file(tmp_path / "votes.csv", 400))
-    return any_arena
+def busy(arena: Arena, tmp_path: Path) -> Arena:
+    return made_busy(arena, tmp_path)
+
+
+@pytest.fixture
+def busy_anywhere(any_arena: Arena, tmp_path: Path) -> Arena:
+    """On SQLite, and on PostgreSQL."""
+    return made_busy(any_arena, tmp_path)
 
 
 def vote_once(arena: Arena, voter: str, outcome: str = "left") -> None:
@@ -74,25 +84,25 @@ def is_live(arena: Arena, votes: VoteFilter | None = None) -> bool:
     return isinstance(carried.carried(arena, running.Running, votes or VoteFilter(), lambda kept: kept), running._Live)
 
 
-def test_vote_by_vote_it_is_the_whole_board(busy: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
-    alike(running_leaderboard(busy), leaderboard(busy))
-    assert is_live(busy)
+def test_vote_by_vote_it_is_the_whole_board(busy_anywhere: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    alike(running_leaderboard(busy_anywhere), leaderboard(busy_anywhere))
+    assert is_live(busy_anywhere)
     monkeypatch.setattr(LiveBoard, "__post_init__", None)  # No board is made anew from here on.
     for n in range(12):
-        vote_once(busy, f"person:{n % 3}", ["left", "right", "tie", "both_bad"][n % 4])
-        alike(running_leaderboard(busy), leaderboard(busy))
+        vote_once(busy_anywhere, f"person:{n % 3}", ["left", "right", "tie", "both_bad"][n % 4])
+        alike(running_leaderboard(busy_anywhere), leaderboard(busy_anywhere))
 
 
-def test_an_excluded_vote_is_counted_out(busy: Arena) -> None:
-    vote_once(busy, "person:x")
-    before = running_leaderboard(busy)
-    busy.store.exclude_vote(busy.store.votes()[-1].id or 0, "a test")
-    after = running_leaderboard(busy)
+def test_an_excluded_vote_is_counted_out(busy_anywhere: Arena) -> None:
+    vote_once(busy_anywhere, "person:x")
+    before = running_leaderboard(busy_anywhere)
+    busy_anywhere.store.exclude_vote(busy_anywhere.store.votes()[-1].id or 0, "a test")
+    after = running_leaderboard(busy_anywhere)
     assert after.votes == before.votes - 1
-    alike(after, leaderboard(busy))
+    alike(after, leaderboard(busy_anywhere))
     # The number of the ballot that went may be given again.
-    vote_once(busy, "person:y", "right")
-    alike(running_leaderboard(busy), leaderboard(busy))
+    vote_once(busy_anywhere, "person:y", "right")
+    alike(running_leaderboard(busy_anywhere), leaderboard(busy_anywhere))
 
 
 def test_contestants_and_files_that_come_later_are_on_it(busy: Arena, tmp_path: Path) -> None:
@@ -159,9 +169,9 @@ def test_few_votes_are_rated_anew(seeded: Arena) -> None:
         assert settled_by(seeded, found, row.name) == (row.votes_to_flip, row.votes_needed)
 
 
-def test_two_processes_vote_while_a_third_looks_on(busy: Arena) -> None:
+def test_two_processes_vote_while_a_third_looks_on(busy_anywhere: Arena) -> None:
     """Whatever moment the board is looked at, it has every vote up to its last once."""
-    environment = {**os.environ, **busy.settings.as_environment()}
+    environment = {**os.environ, **busy_anywhere.settings.as_environment()}
     workers = [
         subprocess.Popen(
             [sys.executable, voter_process.__file__, f"person:{n}", str(n)], env=environment, stdout=subprocess.PIPE
@@ -170,16 +180,16 @@ def test_two_processes_vote_while_a_third_looks_on(busy: Arena) -> None:
     ]
     seen = set()
     while any(worker.poll() is None for worker in workers):
-        found = running_leaderboard(busy)
+        found = running_leaderboard(busy_anywhere)
         seen.add(found.votes)
-        up_to = counting.comparisons(busy, VoteFilter(up_to=found.last_vote_id))
+        up_to = counting.comparisons(busy_anywhere, VoteFilter(up_to=found.last_vote_id))
         assert abs(found.votes - up_to.votes) <= 2, "read one after the other, with votes in between"
     for worker in workers:
         assert worker.communicate()[1] is None and worker.returncode == 0
     assert len(seen) > 2
-    cast = len(busy.store.votes())
-    assert cast == 2 * 36 and running_leaderboard(busy).votes == 400 + cast
-    alike(running_leaderboard(busy), leaderboard(busy))
+    cast = len(busy_anywhere.store.votes())
+    assert cast == 2 * 36 and running_leaderboard(busy_anywhere).votes == 400 + cast
+    alike(running_leaderboard(busy_anywhere), leaderboard(busy_anywhere))
 
 
 def test_the_standing_that_pairs_are_drawn_by_is_carried_along(busy: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
