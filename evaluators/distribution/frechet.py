@@ -12,8 +12,8 @@ values of R1 R2', its nuclear norm. n features, centred and scaled, are such a r
     cholesky   more, and one covariance has a Cholesky factor   L' S2 L
     eigh       singular covariances without features            R1 S2 R1', R1 from eigenvalues above rounding
 
-A square doubles the exponent of what rounding leaves. Where the estimate of that exceeds `TOLERANCE`, the singular
-values of R1 R2' themselves are taken, with R by QR where features were kept.
+A square doubles the exponent of what rounding leaves. Where the estimate of that exceeds `TOLERANCE`, and where R1 R2'
+is nearly square, its singular values themselves are taken, with R by QR where features were kept.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ from evaluators.distribution.statistics import BLOCK, Floats, Moments, Statistic
 EPSILON = np.finfo(np.float64).eps
 TOLERANCE = 1e-10
 """Estimated rounding, as a share of the traces' geometric mean, above which singular values replace eigenvalues."""
+
+SQUARE = 0.8
+"""Ratio of two numbers of features above which R1 R2' is so nearly square that its smallest singular values are near 0,
+and would be lost in its square: they are then taken at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +204,9 @@ def products(a: Side, b: Side) -> Iterator[tuple[Floats, str, float]]:
     Cheapest first; a later one has fewer zeros, whose rounding would be seen in the roots.
     """
     if a.rows is not None and b.rows is not None:
-        cross = a.rows @ b.rows.T
-        yield (cross @ cross.T if len(cross) <= cross.shape[1] else cross.T @ cross), "nuclear", 0.0
+        if min(a.n, b.n) < SQUARE * max(a.n, b.n):
+            cross = a.rows @ b.rows.T
+            yield (cross @ cross.T if len(cross) <= cross.shape[1] else cross.T @ cross), "nuclear", 0.0
     elif a.rows is not None or b.rows is not None:
         short, long = (a, b) if a.rows is not None else (b, a)
         yield short.rows @ long.covariance @ short.rows.T, "low-rank", 0.0
@@ -250,13 +255,13 @@ def _triangle(features: NDArray, mean: Floats) -> Floats:
 
 
 def _rounding(values: Floats) -> float:
-    """Estimated error of the sum of roots, when each eigenvalue errs by a few epsilons of the largest.
+    """Estimated error of the sum of roots, when each eigenvalue errs by about an epsilon of the largest.
 
     Errors of roots that are above it have either sign and add up as squares; what lies below is all error.
     """
-    error = 4 * EPSILON * np.abs(values).max(initial=0.0)
-    above = values[values > 4 * error]
-    return float(np.sqrt((error**2 / (4 * above)).sum()) + (len(values) - len(above)) * np.sqrt(error))
+    error = EPSILON * np.abs(values).max(initial=0.0)
+    above = values[values > 16 * error]
+    return float(np.sqrt((error**2 / (4 * above)).sum()) + (len(values) - len(above)) * 4 * np.sqrt(error))
 
 
 def _negative(values: Floats) -> float:

@@ -3,22 +3,14 @@
 Bias. The small eigenvalues of a sample covariance are too small, so tr (S1^1/2 S2 S1^1/2)^1/2 comes out too small and
 the distance too large: with n = d / 4 images, by many times its true value. Two steps take that off.
 
-1. Deconvolution. Sampling spreads the eigenvalues l of S1^1/2 S2 S1^1/2 in a known way. With G(u) = sum l / (l + u),
-   the value that samples of n and m images give at u is the one that the true covariances give at
-
-       w(u) = u / ((1 - G(u) / (n - 1)) (1 - G(u) / (m - 1)))
-
-   because the S-transform of a Marchenko-Pastur law is 1 / (1 + c z), and S-transforms multiply (D. Voiculescu, J.
-   Operator Theory 18, 1987; J. Silverstein, J. Multivariate Anal. 55, 1995). The true trace is (1/pi) ∫ G dw / sqrt(w).
-   To estimate this distance by random matrix theory is the idea of M. Tiomoko and R. Couillet (arXiv:1903.03447); on
-   the real axis no contour is needed, and it holds below d images too, up to what so few cannot show: the part of the
-   integral below the smallest w. There the form of the reference's own spectrum is taken, raised to the power that
-   makes it as steep as the part that is seen. What sampling adds to |m1 - m2|^2 is tr S / n, exactly.
+1. Deconvolution: what sampling does to the eigenvalues of S1^1/2 S2 S1^1/2 is undone (`deconvolution`). What it adds to
+   |m1 - m2|^2 is tr S / n, exactly. Below d images, what so few cannot show is continued in the form of the reference's
+   own spectrum.
 2. A half-split jackknife, 2 F(n) - mean F(n / 2), over a few random splits: features are not Gaussian, and what is
    left of the bias falls about as 1 / n.
 
-Error. Each image is left out in turn, exactly and without new decompositions (`left_out`), which gives the variance of
-the jackknife. With fewer images than dimensions that variance is too large: where the variance of an estimate is
+Error. Each image is left out in turn, without new decompositions (`left_out`), which gives the variance of the
+jackknife. With fewer images than dimensions that variance is too large: where the variance of an estimate is
 A / n + B / n^2, it has 2 B. The same B is what random splits of the same images vary by; so it is taken off once.
 What image i adds to the distance is the difference that leaving it out makes. On the same prompts, the difference of
 two contestants has the variance of the two left-out distances' difference.
@@ -34,11 +26,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
-from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from arena.errors import DataError, UsageError
 from evaluators.distribution import frechet
+from evaluators.distribution.deconvolution import Curve, as_steep, below, curve, stieltjes, trace, traces_without
 from evaluators.distribution.frechet import EPSILON, Side, Source
 from evaluators.distribution.statistics import BLOCK, Floats
 
@@ -47,14 +39,6 @@ SPLITS = 4, 16
 """Random splits, at least and at most: fewer of more images, where each costs more and there is less to take off."""
 SPLIT_IMAGES = 8000
 """Images in all splits, between these limits."""
-STEP = 0.1
-"""Of the integrals over log u; the integrand is smooth, and halving the step changes nothing."""
-SEEN = 0.7
-"""Share of the reference's dimensions, at most, where the steepness of the spectrum is read off."""
-TRUSTED = 0.8
-"""Share of G that is used where both sides are samples of fewer images than dimensions: below it is noise."""
-STEEPNESS = 0.1, 6.0
-"""Powers of the reference's spectrum that are tried for the part that few images do not show."""
 
 
 class Reference(StrEnum):
@@ -94,16 +78,6 @@ class Difference:
     low: float
     high: float
     n: int
-
-
-class Curve(NamedTuple):
-    """G(u) at points u (p,), ascending, from the first that is used; `blind`: images are no more than eigenvalues, so
-    that below the first w nothing is seen."""
-
-    u: Floats
-    g: Floats
-    w: Floats
-    blind: bool
 
 
 class Coupling(NamedTuple):
@@ -234,62 +208,10 @@ def deconvolve(a: Side, b: Side, values: Floats, reference: Reference, form: Flo
     if form is None:
         few = min(real, generated) <= 2 * a.dim + 2  # then halves are blind, if not the whole
         form = as_steep(_form(a, reference), seen) if few else values
-    kappa = _below(form, seen.g[0]) if seen.blind else 2.0
+    kappa = below(form, seen.g[0]) if seen.blind else 2.0
     tail = kappa / np.pi * seen.g[0] * np.sqrt(seen.w[0]) if seen.blind else 0.0
-    cross = float(_trace(values, seen) + tail)
+    cross = float(trace(values, seen) + tail)
     return Deconvolved(others - 2 * cross, cross, sampled, seen, form, kappa, float(tail / cross))
-
-
-def curve(values: Floats, real: float, generated: float) -> Curve:
-    """Of sample eigenvalues (k,), > 0, and each side's degrees of freedom (inf where the side is exact)."""
-    u = np.exp(np.arange(np.log(values.min() * 1e-4), np.log(values.max() * 1e8), STEP))
-    g = (values / (values + u[:, None])).sum(1)
-    unseen = (u[:, None] / (values + u[:, None])).sum(1)  # k - g without cancellation
-    w = _true_points(u, [(n, max(0.0, n - len(values)) + unseen) for n in (real, generated)])
-    blind = len(values) >= min(real, generated)
-    start = int(np.argmin(w)) if blind else 0
-    if blind and np.isfinite(real):
-        start = max(start, int((g > TRUSTED * len(values)).sum()))
-    return Curve(u[start:], g[start:], _rising(w[start:]), blind)
-
-
-def _true_points(u: Floats, freedom: list[tuple[float, Floats]]) -> Floats:
-    """w (..., p) from (n, n - G) of each side; a side without sampling error changes nothing."""
-    w = u
-    for n, spare in freedom:
-        if np.isfinite(n):
-            w = w * (n / spare)
-    return w
-
-
-def _rising(w: Floats) -> Floats:
-    return np.minimum.accumulate(w[..., ::-1], axis=-1)[..., ::-1]
-
-
-def _trace(values: Floats, seen: Curve) -> float:
-    """(1/pi) ∫ G dw / sqrt(w) over what is seen, as what it is with w = u, in closed form, and the rest by sums."""
-    u, g, w, blind = seen
-    start = u[0] if blind else 0.0
-    angle = np.pi / 2 - np.arctan(np.sqrt(start / values))
-    plain = (values * np.sqrt(start) / (values + start) + np.sqrt(values) * angle).sum()
-    slope = (values / (values + u[:, None]) ** 2).sum(1)
-    rest = (np.sqrt(w) - np.sqrt(u)) * u * slope * STEP
-    edge = g[0] * np.sqrt(w[0]) if blind else 0.0
-    return float(2 / np.pi * (plain + rest.sum() - (rest[0] + rest[-1]) / 2 - edge))
-
-
-def as_steep(form: Floats, seen: Curve) -> Floats:
-    """A power of the spectrum, such that w rises as much between one G, low on the curve, and its half as seen."""
-    g = min(seen.g[0], SEEN * len(form))
-    at_half, at_whole = np.log(np.interp([-g / 2, -g], -seen.g, seen.w))
-
-    def excess(power: float) -> float:
-        return _log_w(form**power, g / 2) - _log_w(form**power, g) - (at_half - at_whole)
-
-    low, high = STEEPNESS
-    if excess(low) > 0 or excess(high) < 0:
-        return form ** (low if excess(low) > 0 else high)
-    return form ** brentq(excess, low, high, xtol=1e-4)
 
 
 def _form(a: Side, reference: Reference) -> Floats:
@@ -299,33 +221,10 @@ def _form(a: Side, reference: Reference) -> Floats:
     return a.eigenvalues**2
 
 
-def _below(form: Floats, g: float) -> float:
-    """∫ G(w s) s^(-1/2) ds / G(w) over s in (0, 1), of a spectrum of this form at the w where it has G(w) = g.
-
-    2 where the spectrum ends there; more, the more of it lies below.
-    """
-    if len(form) <= g:
-        return 2.0
-    ratio = np.sqrt(form / np.exp(_log_w(form, g)))
-    return float((2 * ratio * np.arctan(1 / ratio)).sum() / g)
-
-
-def _log_w(form: Floats, g: float) -> float:
-    """log of the w at which sum l / (l + w) = g, for g below the number of eigenvalues l."""
-    high = np.log(form.max() * len(form) / g)
-    low = np.log(form.min() * (len(form) / g - 1))
-    return brentq(lambda log_w: (form / (form + np.exp(log_w))).sum() - g, low - 1, high + 1, xtol=1e-6)
-
-
 def left_out(
     a: Side, b: Side, coupling: Coupling, found: Deconvolved, reference: Reference
 ) -> tuple[Floats, Floats | None]:
-    """The deconvolved distance without each generated image (n,), and without each real one where they are a sample.
-
-    Leaving one of n out takes r y y' from the eigenvalues' matrix, r = n / (n - 1)^2, and scales it by (n - 1) / (n -
-    2). With h(u) = r y'(M + u)^-1 y the resolvent's trace changes by r y'(M + u)^-2 y / (1 - h): so G(u) is known for
-    each left-out image from its coordinates alone, and with it the integral.
-    """
+    """The deconvolved distance without each generated image (n,), and without each real one where they are a sample."""
     own = _without_each(b, a, coupling.generated, coupling.values, found, _freedom(a, reference))
     if reference is Reference.FIXED:
         return own, None
@@ -342,40 +241,17 @@ def _without_each(
         raise DataError(f"An error needs at least 3 images, got {n}: add images.")
     norms, along = _lengths(side, other)
     ratio, grown = n / (n - 1) ** 2, (n - 1) / (n - 2)
-    trace = grown * (side.trace - ratio * norms)
+    spread = grown * (side.trace - ratio * norms)
     shift = ((side.mean - other.mean) ** 2).sum() - 2 * along / (n - 1) + norms / (n - 1) ** 2
-    base = shift - trace / (n - 1) + trace + other.trace - (other.trace / (freedom + 1) if np.isfinite(freedom) else 0)
+    base = shift - spread / (n - 1) + spread + other.trace
+    if np.isfinite(freedom):
+        base -= other.trace / (freedom + 1)
     if found.curve is None:
         return base
-    traces = [_traces_without(coordinates(rows), values, found, n, freedom) for rows in _blocks(n)]
-    sums_err = _stieltjes(found.curve.g, found.curve.w, found.kappa) - found.cross
-    return base - 2 * (np.concatenate(traces) - sums_err)
-
-
-def _traces_without(coordinates: Floats, values: Floats, found: Deconvolved, n: int, freedom: float) -> Floats:
-    """The deconvolved trace without each of these images (b,), by the same sums as `_stieltjes` of the whole."""
-    u, g, _, blind = found.curve
-    weights = coordinates**2 * (n / (n - 1) ** 2)
-    inverse = 1 / (values[:, None] + u)
-    kept = np.maximum(1 - weights @ inverse, EPSILON)
-    fall = (weights @ inverse**2) * u / kept
-    without = g - fall
-    unseen = (u * inverse).sum(0)
-    spare = max(0.0, n - 1 - len(values)) + unseen - 1 + fall
-    spare = np.maximum(spare, EPSILON)
-    others = max(0.0, freedom - len(values)) + unseen + fall
-    w = _true_points(u * (n - 1) / (n - 2), [(n - 2, spare), (freedom, others)])
-    kappa = found.kappa
-    if blind:  # the less is seen, the more lies below: nearly linear over the one that is left out
-        fewer = _below(found.form, max(g[0] - 1, g[0] / 2))
-        kappa = kappa + (fewer - kappa) * (g[0] - without[:, 0]) / min(1, g[0] / 2)
-    return _stieltjes(without, _rising(w), kappa)
-
-
-def _stieltjes(g: Floats, w: Floats, kappa: float | Floats) -> Floats:
-    """(1/pi) ∫ G dw / sqrt(w) (...) by sums over (..., p), with kappa for what lies below the first."""
-    root = np.sqrt(w)
-    return (((g[..., 1:] + g[..., :-1]) * np.diff(root)).sum(-1) + kappa * g[..., 0] * root[..., 0]) / np.pi
+    continued = (found.curve, found.form, found.kappa)
+    crosses = [traces_without(coordinates(rows) ** 2, values, *continued, n, freedom) for rows in _blocks(n)]
+    rough = stieltjes(found.curve.g, found.curve.w, found.kappa) - found.cross  # the error of the sums, in all alike
+    return base - 2 * (np.concatenate(crosses) - rough)
 
 
 def couple(a: Side, b: Side) -> Coupling:
@@ -465,19 +341,21 @@ def _half_means(
         return
     rng = np.random.default_rng(seed)
     for _ in range(splits):
-        order, real_order = rng.permutation(b.n), rng.permutation(a.n) if sample else None
-        found = []
-        for part in (slice(None, b.n // 2), slice(b.n // 2, None)):
-            y = frechet.prepare(b.features[order[part]])
-            if sample:
-                half = slice(None, a.n // 2) if part.start is None else slice(a.n // 2, None)
-                x = frechet.prepare(a.features[real_order[half]])
-                values = frechet.spectrum(x, y).values
-            else:
-                x = a
-                values = _half_values(a, b, y, coupling, order[part])
-            found.append(deconvolve(x, y, values, reference, form).value)
-        yield float(np.mean(found))
+        rows = np.array_split(rng.permutation(b.n), [b.n // 2])
+        real_rows = np.array_split(rng.permutation(a.n), [a.n // 2]) if sample else (None, None)
+        halves = [_half(a, b, coupling, reference, *each) for each in zip(rows, real_rows, strict=True)]
+        yield float(np.mean([deconvolve(*half, reference, form).value for half in halves]))
+
+
+def _half(
+    a: Side, b: Side, coupling: Coupling, reference: Reference, rows: NDArray, real_rows: NDArray | None
+) -> tuple[Side, Side, Floats]:
+    """Both sides and their eigenvalues, with only these rows of the generated images, and of the real ones if given."""
+    y = frechet.prepare(b.features[rows])
+    if real_rows is None:
+        return a, y, _half_values(a, b, y, coupling, rows)
+    x = frechet.prepare(a.features[real_rows])
+    return x, y, frechet.spectrum(x, y).values
 
 
 def _half_values(a: Side, b: Side, half: Side, coupling: Coupling, rows: NDArray) -> Floats:

@@ -171,7 +171,7 @@ def test_the_estimate_of_rounding_holds():
     """Eigenvalues of the square against singular values, over spectra of all steepness."""
     rng = np.random.default_rng(4)
     for steep in (0, 2, 4, 6):
-        x, y = (rng.standard_normal((30, 60)) * 10.0 ** -np.linspace(0, steep, 60) for _ in range(2))
+        x, y = (rng.standard_normal((n, 60)) * 10.0 ** -np.linspace(0, steep, 60) for n in (30, 20))
         a, b = prepare(x), prepare(y)
         values = linalg.eigvalsh(next(module.products(a, b))[0])
         off = np.sqrt(np.clip(values, 0, None)).sum() - linalg.svdvals(a.rows @ b.rows.T).sum()

@@ -8,13 +8,13 @@ from scipy import integrate
 
 from arena.errors import DataError, UsageError
 from evaluators.distribution import uncertainty as module
+from evaluators.distribution.deconvolution import below, curve, trace
 from evaluators.distribution.frechet import Side, frechet, prepare, spectrum
 from evaluators.distribution.statistics import Moments, of_features
 from evaluators.distribution.uncertainty import (
     Reference,
     contributions,
     couple,
-    curve,
     debiased,
     deconvolve,
     influence,
@@ -81,7 +81,7 @@ def test_the_trace_without_sampling_error_is_the_sum_of_roots():
     """w = u where both sides are exact: the closed form of the plain part, checked by quadrature of its definition."""
     values = np.array([0.3, 1.0, 7.0])
     seen = curve(values, np.inf, np.inf)
-    assert module._trace(values, seen) == pytest.approx(np.sqrt(values).sum(), rel=1e-9)
+    assert trace(values, seen) == pytest.approx(np.sqrt(values).sum(), rel=1e-9)
     assert not seen.blind
 
 
@@ -100,7 +100,7 @@ def test_the_trace_with_sampling_error_is_its_integral():
         return (values / (values + u)).sum() * slope / np.sqrt(w(u)) / np.pi
 
     expected = integrate.quad(integrand, -40, 60, limit=500)[0]
-    assert module._trace(values, curve(values, real_freedom, freedom)) == pytest.approx(expected, rel=1e-5)
+    assert trace(values, curve(values, real_freedom, freedom)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_marchenko_and_pastur_is_inverted():
@@ -111,9 +111,8 @@ def test_marchenko_and_pastur_is_inverted():
         values = np.linalg.eigvalsh(x.T @ x / n)[-min(n, dim) :]
         seen = curve(values, np.inf, n)
         plain = np.sqrt(values).sum()
-        below = module._below(np.ones(dim), seen.g[0]) if seen.blind else 2.0
-        edge = below / np.pi * seen.g[0] * np.sqrt(seen.w[0]) if seen.blind else 0.0
-        assert module._trace(values, seen) + edge == pytest.approx(dim, rel=0.02)
+        edge = below(np.ones(dim), seen.g[0]) / np.pi * seen.g[0] * np.sqrt(seen.w[0]) if seen.blind else 0.0
+        assert trace(values, seen) + edge == pytest.approx(dim, rel=0.02)
         assert plain < 0.95 * dim
 
 
