@@ -236,7 +236,8 @@ def list_folder(folder: Path | str) -> Listing:
         here = {f"{below}/{name}" if below != "." else name: name for name in names if not name.startswith(".")}
         files.extend(here)
         links.update(name for name, entry in here.items() if _leads_outside(root, real, parent, entry))
-    images, ignored = [], []
+    images: list[str] = []
+    ignored: list[str] = []
     for name in sorted(files):
         (images if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES else ignored).append(name)
     return Listing(folder, tuple(images), tuple(ignored), tuple(name for name in images if name in links))

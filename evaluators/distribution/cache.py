@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -114,7 +114,7 @@ class FeatureCache:
             self._damaged.add(parts[0])
         return sound
 
-    def _row(self, query: str, key: bytes) -> tuple[bytes, ...] | None:
+    def _row(self, query: str, key: bytes) -> tuple[Any, ...] | None:
         return self._guarded(lambda connection: connection.execute(query, (key[:32], key[32:])).fetchone())
 
     def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:

@@ -240,7 +240,7 @@ class _Reader:
 def pixels_sha256(pixels: np.ndarray) -> str:
     """sha256 (hex) of an image's height, width and uint8 RGB values."""
     digest = hashlib.sha256(f"{pixels.shape[0]}x{pixels.shape[1]} RGB\n".encode())
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 

@@ -154,7 +154,8 @@ class Extractor:
             preprocess = self._preprocess
         _single_thread()
         single = preprocess.torch.from_numpy(image)[None]
-        return single[0] if self._resizes_on_gpu else preprocess.prepare(single, self.recipe)[0]
+        prepared: Tensor = single if self._resizes_on_gpu else preprocess.prepare(single, self.recipe)
+        return prepared[0]
 
     def run(self, prepared: Sequence[Tensor]) -> np.ndarray:
         """At most `batch_size` prepared images -> float32 (k, dim). On a CPU, in a thread of `worker_threads`.

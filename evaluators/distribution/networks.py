@@ -42,7 +42,7 @@ _UNPADDED = _STRIDE_2 | {"Conv2d_2a_3x3", "Conv2d_4a_3x3"}
 def build(recipe: FeatureRecipe, weights: Weights) -> Features:
     """On the CPU, in evaluation mode, in the recipe's precision."""
     network = Features(NETWORKS[recipe.network](weights), recipe).requires_grad_(False).eval()
-    return network.to(dtype=network.dtype, memory_format=torch.channels_last)
+    return network.to(network.dtype).to(memory_format=torch.channels_last)
 
 
 class Features(nn.Module):
@@ -131,8 +131,10 @@ def _folded(name: str, state: Mapping[str, Tensor]) -> nn.Conv2d:
     weight, bias = folded(state[f"{name}.conv.weight"], *norm)
     outputs, inputs, high, wide = weight.shape
     padding = (0, 0) if name in _UNPADDED else (high // 2, wide // 2)
-    convolution = nn.Conv2d(inputs, outputs, (high, wide), 2 if name in _STRIDE_2 else 1, padding)
-    convolution.load_state_dict({"weight": weight, "bias": bias})
+    stride = 2 if name in _STRIDE_2 else 1
+    with torch.device("meta"):  # without values of its own: drawing them takes seconds
+        convolution = nn.Conv2d(inputs, outputs, (high, wide), stride, padding)
+    convolution.load_state_dict({"weight": weight, "bias": bias}, assign=True)
     return convolution
 
 
@@ -153,13 +155,13 @@ def _efficientnet_lite0(weights: Weights) -> nn.Module:
     network = timm.create_model("tf_efficientnet_lite0")
     state = torch.load(weights.path, map_location="cpu", weights_only=True)
     network.load_state_dict(dict(zip(network.state_dict(), state.values(), strict=True)))
-    network.reset_classifier(0)
+    network.reset_classifier(0)  # type: ignore[operator]
     return network
 
 
 def _clip(weights: Weights) -> nn.Module:
     """The image tower of an open_clip folder, with OpenAI's activation x sigmoid(1.702 x), which its weights need."""
-    import open_clip
+    import open_clip  # type: ignore[import-untyped]
 
     visual: nn.Module = open_clip.create_model(f"local-dir:{weights.path}", force_quick_gelu=True).visual
     return visual
@@ -201,7 +203,9 @@ def compiled_by_openvino(network: nn.Module, shape: tuple[int, int, int, int], s
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # of torch.jit, and of packages that OpenVINO looks for
-        import openvino
+        import openvino  # type: ignore[import-untyped]
 
-        model = openvino.convert_model(network, example_input=torch.zeros((1, *shape[1:])), input=[shape])
+        example = torch.zeros((1, *shape[1:]))
+        traced = torch.jit.trace(network, example, check_trace=False)  # type: ignore[no-untyped-call]
+        model = openvino.convert_model(traced, example_input=example, input=[shape])
     return openvino.Core().compile_model(model, "CPU", dict(settings))
