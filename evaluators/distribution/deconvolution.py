@@ -28,7 +28,10 @@ STEP = 0.1
 SEEN = 0.7
 """Share of the reference's dimensions, at most, where the steepness of the spectrum is read off."""
 TRUSTED = 0.8
-"""Share of G that is used where both sides are samples of fewer images than dimensions: below it is noise."""
+"""Share of G that is used where both sides are samples of fewer images than dimensions: below it is noise. So it is
+where some images are equal, or an eigenvalue is lost in rounding."""
+NEARLY = 0.9
+"""Eigenvalues, as a share of the images, from which on it is the images and not the features that end the spectrum."""
 STEEPNESS = 0.1, 6.0
 """Powers of the reference's spectrum that are tried for the part that few images do not show."""
 
@@ -49,9 +52,10 @@ def curve(values: Floats, real: float, generated: float) -> Curve:
     g = (values / (values + u[:, None])).sum(1)
     unseen = (u[:, None] / (values + u[:, None])).sum(1)  # k - g without cancellation
     w = _true_points(u, [(n, max(0.0, n - len(values)) + unseen) for n in (real, generated)])
-    blind = len(values) >= min(real, generated)
+    fewer = min(real, generated)
+    blind = len(values) >= NEARLY * fewer
     start = int(np.argmin(w)) if blind else 0
-    if blind and np.isfinite(real):
+    if blind and (np.isfinite(real) or len(values) < fewer):
         start = max(start, int((g > TRUSTED * len(values)).sum()))
     return Curve(u[start:], g[start:], _rising(w[start:]), blind)
 
