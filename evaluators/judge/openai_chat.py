@@ -199,12 +199,10 @@ class OpenAIChat:
         self, line: Connection, question: Question, body: Mapping[str, Any]
     ) -> tuple[Completion | Trouble, float | None]:
         """One attempt within the budget, and its cost where that is known."""
-        most = self._most(question)
-        if not await self.budget.hold(most):
-            limit, spent = self.budget.limit_usd, self.budget.spent_usd
-            return Trouble(
-                f"the spend limit of {limit} USD: {spent:.4f} are spent, this may cost {most:.4f}", final=True
-            ), None
+        expected = self._expected(question)
+        held = self._excess * expected
+        if not await self.budget.hold(held):
+            return self._unaffordable(held), None
         usd: float | None = None
         unpaid = False
         try:
@@ -212,19 +210,24 @@ class OpenAIChat:
             usd = cost(found.usage, self.prices) if isinstance(found, Completion) else None
             unpaid = isinstance(found, Trouble) and not found.paid
         finally:
-            self.budget.settle(most, 0.0 if unpaid else usd)
-        self._excess = max(self._excess, self._excess * (usd or 0.0) / most if most else 1.0)
+            self.budget.settle(held, 0.0 if unpaid else usd)
+        if usd is not None and usd > self._excess * expected > 0:
+            self._excess = usd / expected
         return found, usd
 
-    def _most(self, question: Question) -> float:
-        """USD that a question can cost at most: a token is at least a byte of text."""
+    def _expected(self, question: Question) -> float:
+        """USD that a question costs at most: a token is at least a byte of text, and no image dearer than the first."""
         if self.prices is None:
             return 0.0
         texts = [chat.harmless(part) for part in question.parts if isinstance(part, str)]
         texts += [json.dumps(dict(question.schema))] if question.schema else []
         written = sum(len(text.encode(errors="replace")) for text in texts)
         asked = OVERHEAD_TOKENS + written + len(_images(question)) * self._image_tokens
-        return self._excess * self.prices.of(asked, question.max_tokens + self._extra_tokens)
+        return self.prices.of(asked, question.max_tokens + self._extra_tokens)
+
+    def _unaffordable(self, usd: float) -> Trouble:
+        limit, spent = self.budget.limit_usd, self.budget.spent_usd
+        return Trouble(f"the spend limit of {limit} USD: {spent:.4f} are spent, this may cost {usd:.4f}", final=True)
 
     def _introduced(self) -> tuple[Features, Completion]:
         """The options that the endpoint takes, and its first answer."""
@@ -244,7 +247,7 @@ class OpenAIChat:
         urls = await Pictures([question], self._longest_side).take(question)
         while True:
             found, _ = await self._asked(line, question, urls, features)
-            fewer = features.without(found.reason) if _refuses_options(found) else None
+            fewer = features.without(str(found.said)) if _refuses_options(found) else None
             if fewer is None:
                 return features, found
             features = fewer
