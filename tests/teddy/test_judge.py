@@ -37,7 +37,7 @@ def tokenizer():
 
 def tiny(tokenizer):
     torch.manual_seed(0)
-    return judge.make_judge(tokenizer, width=48, layers=2, eye=32)
+    return judge.make_judge(tokenizer, width=32, layers=2, eye=32)
 
 
 @given(LABELS)
@@ -129,41 +129,45 @@ def test_every_word_of_the_captions_is_one_token(tokenizer):
 
 def test_packed_branches_equal_single_questions(tokenizer, bank):
     """The same logits as plain prompts, to rounding: branches see the shared images and not each other."""
-    network = tiny(tokenizer).eval()
-    task = judge.JudgeTask(bank, network, tokenizer)
+    network = tiny(tokenizer)
+    judge.JudgeTask(bank, network, tokenizer)
     network.eval()
     texts = ["a pink teddy bear", "two black teddy bears, in a purple room", "a hat"]
     pictures = to_signal(PICTURES.images[:2])
-    row = task._sequence(questions.pair("")[:-1], [judge.Branch(questions.pair(text)[-1], "A\nx") for text in texts])
-    packed = packed_logits(network, judge._stacked([row], tokenizer.pad_token_id), pictures)
-    for text, found in zip(texts, packed, strict=True):
+    branches = tuple(judge.Branch(questions.pair(text)[-1], "A\nx") for text in texts)
+    batch = judge.packed(tokenizer, [judge.Row(questions.pair("")[:-1], branches)] * 2)
+    with torch.no_grad():
+        hidden = judge.hidden_states(network, batch, pictures.repeat(2, 1, 1, 1))
+        found = network.lm_head(hidden[batch.weights == 1]).chunk(2)
+    torch.testing.assert_close(found[0], found[1])
+    network.model.language_model.set_attn_implementation("sdpa")
+    for text, logits in zip(texts, found[0], strict=True):
         parts = [judge.IMAGE * 16 if part == questions.IMAGE else part for part in questions.pair(text)]
         ids = tokenizer(judge.USER + "".join(parts) + judge.END + judge.ASSISTANT, return_tensors="pt").input_ids
         with torch.no_grad():
             plain = network(input_ids=ids, pixel_values=pictures).logits[0, -1]
-        torch.testing.assert_close(found, plain, atol=1e-5, rtol=1e-4)
-
-
-def packed_logits(network, batch, pictures):
-    with torch.no_grad():
-        hidden = judge.hidden_states(network, batch, pictures)
-    return network.lm_head(hidden[batch["weights"] == 1])
+        torch.testing.assert_close(logits, plain, atol=1e-5, rtol=1e-4)
 
 
 def test_the_target_of_every_branch_is_its_answer(tokenizer, bank):
     task, dice = judge.JudgeTask(bank, tiny(tokenizer), tokenizer), random.Random(0)
     for make in task.rows:
-        row = make(task._pictures(make, dice), [0, 0], dice)
-        assert len({*map(len, (row.ids, row.branch, row.positions, row.targets, row.weights))}) == 1
-        said = "".join(tokenizer.decode([target]) for target in row.targets if target >= 0)
-        assert said.count(judge.END) == max(row.branch) == row.weights.count(1.0)
+        index = [task._pictures(make, dice) for _ in range(2)]
+        rows = make(index, [[0] * len(row) for row in index], dice)
+        batch = judge.packed(tokenizer, rows)
+        assert batch.ids.shape == batch.positions.shape == batch.targets.shape == batch.weights.shape
+        said = tokenizer.decode(batch.targets[batch.targets >= 0])
+        assert said == "".join(branch.answer + judge.END for row in rows for branch in row.branches)
+        assert (batch.weights == 1).sum() == len(rows) * batch.branches
 
 
 TASKS = {
     "judge-eye": lambda bank, tokenizer: judge.EyeTask(
         bank, judge.EyeNetwork(tiny(tokenizer).model.vision_tower).train(), batch=4
     ),
-    "judge": lambda bank, tokenizer: judge.JudgeTask(bank, tiny(tokenizer), tokenizer, pairs=1, singles=1, rubrics=1),
+    "judge": lambda bank, tokenizer: judge.JudgeTask(
+        bank, tiny(tokenizer), tokenizer, dict.fromkeys(judge.JudgeTask.ROWS, 1)
+    ),
 }
 
 
@@ -178,6 +182,22 @@ def test_a_resumed_training_equals_an_uninterrupted_one_to_the_bit(name, bank, t
     second.restore(tmp_path / "half.pt")
     assert [second.advance() for _ in range(2)] == losses[1:]
     assert all(np.isfinite(losses))
+
+
+def test_the_projector_begins_as_the_eyes_dictionary(tokenizer):
+    """Where one head alone speaks, the image token is the embedding of its word, times what gelu leaves of it."""
+    network = judge.make_judge(tokenizer, width=64, layers=1, eye=32)
+    eye = judge.EyeNetwork(judge.make_judge(tokenizer, width=64, layers=1, eye=32).model.vision_tower)
+    eye.heads["count"].bias.data = torch.tensor([-100.0, 5.0])
+    for name in set(eye.heads) - {"count"}:
+        eye.heads[name].bias.data.fill_(-100.0)
+    for head in eye.heads.values():
+        head.weight.data.zero_()
+    judge.give_eye(network, eye, tokenizer)
+    network.model.multi_modal_projector.linear_1.weight.data[36:] = 0
+    found = network.model.multi_modal_projector(torch.zeros(1, 32))[0]
+    word = network.get_input_embeddings()(torch.tensor(tokenizer.encode(" two"))).mean(0)
+    torch.testing.assert_close(found, 5 * word, atol=1e-4, rtol=1e-4)
 
 
 def test_the_eye_does_not_move_while_the_judge_learns(bank, tokenizer):

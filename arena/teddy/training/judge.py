@@ -1,16 +1,17 @@
 """The embedded judge: a tiny Llava whose eye is a LeViT, trained to answer questions about teddy pictures.
 
 Two stages. `EyeTask` teaches the vision tower to tell attributes and quality; `JudgeTask` freezes it and teaches a
-Llama of five layers to answer. Many questions share one sequence: they follow the same images and do not see each
-other (their attention is blocked and their positions start anew), so that each is computed as if it stood alone.
+small Llama to answer. Many questions share one sequence: they follow the same images and do not see each other (their
+attention is apart and their positions start anew), so that each is computed as if it stood alone.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from transformers import (
+    AttentionInterface,
     CLIPImageProcessor,
     LevitConfig,
     LlamaConfig,
@@ -34,7 +36,7 @@ from arena.teddy.attributes import AttributeReader, truth
 from arena.teddy.contestants import TEDDIES, TeddyContestant
 from arena.teddy.judge_data import Labels
 from arena.teddy.measure import generate_in_batches, load
-from arena.teddy.scenes import ATTRIBUTES, caption, sample_scenes
+from arena.teddy.scenes import ATTRIBUTES, Position, caption, sample_scenes
 from arena.teddy.training.dataset import Pictures
 from arena.teddy.training.disturb import LEVELS, with_quality, written_over
 from arena.teddy.training.vae import to_signal
@@ -79,7 +81,7 @@ def make_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
 
 
 def make_judge(
-    tokenizer: PreTrainedTokenizerFast, width: int = 192, layers: int = 5, eye: int = 256
+    tokenizer: PreTrainedTokenizerFast, width: int = 128, layers: int = 4, eye: int = 256
 ) -> LlavaForConditionalGeneration:
     """The untrained judge. Its eye sees sixteen patches of 16x16 pixels after four strided convolutions."""
     vision = LevitConfig(
@@ -99,10 +101,11 @@ def make_judge(
         hidden_size=width,
         intermediate_size=3 * width,
         num_hidden_layers=layers,
-        num_attention_heads=width // 48,
-        num_key_value_heads=width // 48,
-        head_dim=48,
+        num_attention_heads=width // 32,
+        num_key_value_heads=width // 32,
+        head_dim=32,
         max_position_embeddings=1024,
+        initializer_range=0.04,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -185,6 +188,26 @@ class EyeNetwork(nn.Module):
         return {name: head(features) for name, head in self.heads.items()}
 
 
+@torch.no_grad()
+def give_eye(network: LlavaForConditionalGeneration, eye: EyeNetwork, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Puts a trained eye in, and lets the projector start as its dictionary.
+
+    The first rows of the projector are the eye's heads, and what each of them finds is written as the mean embedding
+    of the words for it: an image begins as the words of what it shows. Training goes on from there.
+    """
+    network.model.vision_tower.load_state_dict(eye.tower.state_dict())
+    projector, embedding = network.model.multi_modal_projector, network.get_input_embeddings()
+    spoken = [_spoken(value) for kind in ATTRIBUTES.values() for value in kind] + [*questions.LEVELS[::-1]]
+    words = torch.stack([embedding(torch.tensor(_ids(tokenizer, " " + text))).mean(0) for text in spoken])
+    projector.linear_1.weight[: len(spoken)] = torch.cat([head.weight for head in eye.heads.values()])
+    projector.linear_1.bias[: len(spoken)] = torch.cat([head.bias for head in eye.heads.values()])
+    projector.linear_2.weight[:, : len(spoken)] = words.T
+
+
+def _spoken(value: str) -> str:
+    return "middle" if value is Position.CENTRE else str(value)
+
+
 class EyeTask:
     """Sum of the heads' cross entropies; the quality of a generated picture is unknown and not asked."""
 
@@ -204,7 +227,7 @@ class EyeTask:
 GENERATED_SHARE = 0.4
 QUALITY_SHARES = (0.55, 0.15, 0.12, 0.1, 0.08)
 WRITTEN_SHARE = 0.08
-PLEA_SHARE = 0.2
+PLEA_SHARE = 0.35
 
 
 def _pick(bank: Bank, dice: random.Random) -> int:
@@ -236,55 +259,53 @@ class Branch(NamedTuple):
     answer: str
 
 
-@dataclass
-class Sequenced:
-    """One row of a batch: the shared beginning, then the branches."""
+class Row(NamedTuple):
+    """One beginning with its images, and the branches that follow it, each apart from the others."""
 
-    ids: list[int]
-    branch: list[int]
-    positions: list[int]
-    targets: list[int]
-    weights: list[float]
+    beginning: tuple[str, ...]
+    branches: tuple[Branch, ...]
 
 
 class JudgeTask:
-    """Cross entropy of the answers; what stands on an answer's first token counts four times its reason's tokens."""
+    """Cross entropy of the answers; an answer's first token counts four times as much as one of its reason's."""
 
     REASON_WEIGHT = 0.25
+    ROWS = MappingProxyType({"_pair": 5, "_single": 6, "_caption": 3, "_rubric": 1})
 
     def __init__(
         self,
         bank: Bank,
         network: LlavaForConditionalGeneration,
         tokenizer: PreTrainedTokenizerFast,
-        pairs: int = 8,
-        singles: int = 5,
-        rubrics: int = 3,
+        rows: Mapping[str, int] = ROWS,
     ) -> None:
         self.bank, self.network, self.tokenizer = bank, network, tokenizer
-        self.rows = {self._pair: pairs, self._single: singles, self._rubric: rubrics}
+        self.rows = {getattr(self, name): n for name, n in rows.items()}
         self.captions = ask.captions(held_out=False)
         self.showing: dict[Labels, list[int]] = {}
         for i, seen in enumerate(bank.labels):
             self.showing.setdefault(seen, []).append(i)
         network.train()
+        network.model.language_model.set_attn_implementation(ATTENTION)
         network.model.vision_tower.requires_grad_(False).eval()
 
     def loss(self, rng: torch.Generator) -> Tensor:
         dice = random.Random(int(torch.randint(2**62, (), generator=rng)))
-        drafts = [(make, self._pictures(make, dice)) for make, n in self.rows.items() for _ in range(n)]
-        seen, levels = look(self.bank, [i for _, index in drafts for i in index], dice, rng)
-        found = iter(levels.tolist())
-        rows = [make(index, [next(found) for _ in index], dice) for make, index in drafts]
         with torch.autocast("cpu", torch.bfloat16):
-            return self._answer_loss(_stacked(rows, self.tokenizer.pad_token_id), seen)
+            parts = [self._row_losses(make, n, dice, rng) for make, n in self.rows.items()]
+        weights = sum(weight for _, weight in parts)
+        return sum(losses for losses, _ in parts) / weights
 
-    def _answer_loss(self, batch: dict[str, Tensor], seen: Tensor) -> Tensor:
-        asked = batch["targets"] >= 0
+    def _row_losses(self, make: Callable, n: int, dice: random.Random, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Summed weighted losses of `n` rows of one kind, and the sum of the weights."""
+        index = [self._pictures(make, dice) for _ in range(n)]
+        seen, levels = look(self.bank, [i for row in index for i in row], dice, rng)
+        found = iter(levels.tolist())
+        batch = packed(self.tokenizer, make(index, [[next(found) for _ in row] for row in index], dice))
+        asked = batch.targets >= 0
         logits = self.network.lm_head(hidden_states(self.network, batch, seen)[asked]).float()
-        losses = F.cross_entropy(logits, batch["targets"][asked], reduction="none")
-        weights = batch["weights"][asked]
-        return (losses * weights).sum() / weights.sum()
+        losses = F.cross_entropy(logits, batch.targets[asked], reduction="none")
+        return (losses * batch.weights[asked]).sum(), batch.weights.sum()
 
     def _pictures(self, make: Callable, dice: random.Random) -> list[int]:
         first = _pick(self.bank, dice)
@@ -301,103 +322,159 @@ class JudgeTask:
                 return dice.choice(near)
         return _pick(self.bank, dice)
 
-    def _asked(self, seen: Labels, changes: Sequence[int], dice: random.Random) -> tuple[Labels, str]:
-        """A training caption near a picture, and its words, with a plea now and then."""
+    def _asked(self, seen: Labels, changes: Sequence[int], plead: bool, dice: random.Random) -> tuple[Labels, str]:
+        """A training caption near a picture, and its words, every other time with a plea if there are to be any."""
         while True:
             asked = ask.perturbed(seen, dice.choice(changes), dice)
             if asked in self.captions:
-                return asked, self._said(self.captions[asked], dice)
+                text = self.captions[asked]
+                return asked, self._with_plea(text, dice) if plead and dice.random() < 0.5 else text
 
-    def _said(self, text: str, dice: random.Random) -> str:
-        if dice.random() >= PLEA_SHARE:
-            return text
+    def _with_plea(self, text: str, dice: random.Random) -> str:
         return ask.with_plea(text, ask.plea(dice) if dice.random() < 0.6 else self._babble(dice), dice)
 
     def _babble(self, dice: random.Random) -> str:
         """Random words of the vocabulary: nothing foreign in a caption may matter, whatever it says."""
-        ids = [dice.randrange(len(SPECIAL) + 256, len(self.tokenizer)) for _ in range(dice.randint(1, 12))]
+        ids = [dice.randrange(len(SPECIAL) + 256, len(self.tokenizer)) for _ in range(dice.randint(1, 10))]
         return self.tokenizer.decode(ids)
 
-    def _pair(self, index: list[int], levels: list[int], dice: random.Random) -> Sequenced:
-        one, two = (self.bank.labels[i] for i in index)
-        branches = []
-        for _ in range(6):
-            asked, text = self._asked(dice.choice((one, two)), (0, 0, 1, 1, 2, 3), dice)
-            branches.append(Branch(questions.pair(text)[-1], ask.pair_answer(one, two, asked)))
-        return self._sequence(questions.pair("")[:-1], branches)
+    def _pair(self, index: list[list[int]], levels: list[list[int]], dice: random.Random) -> list[Row]:
+        # Pleas make long rows, so a batch has some or none.
+        plead = dice.random() < PLEA_SHARE
+        return [self._pair_row(*(self.bank.labels[i] for i in both), plead, dice) for both in index]
 
-    def _single(self, index: list[int], levels: list[int], dice: random.Random) -> Sequenced:
-        seen = self.bank.labels[index[0]]
-        asked = [self._asked(seen, (0, 0, 0, 1, 1, 2), dice) for _ in range(4)]
-        found = [ask.ask_caption(seen, labels, text) for labels, text in asked]
-        found += [
-            dice.choice((ask.ask_yes_no, ask.ask_yes_no, ask.ask_open, ask.ask_presence))(seen, dice) for _ in range(11)
-        ]
-        return self._sequence((questions.IMAGE,), [Branch("\n" + qa.question, qa.answer) for qa in found])
+    def _pair_row(self, one: Labels, two: Labels, plead: bool, dice: random.Random) -> Row:
+        asked = [self._asked(dice.choice((one, two)), (0, 0, 1, 1, 2, 3), plead, dice) for _ in range(8)]
+        branches = [Branch(questions.pair(text)[-1], ask.pair_answer(one, two, labels)) for labels, text in asked]
+        return Row(questions.pair("")[:-1], tuple(branches))
 
-    def _rubric(self, index: list[int], levels: list[int], dice: random.Random) -> Sequenced:
-        seen = self.bank.labels[index[0]]
-        criteria = [*questions.CRITERIA]
-        if dice.random() < 0.5:
-            criteria = dice.sample(criteria, dice.randint(1, 3))
-        if levels[0] < 0 and "visual_quality" in criteria:
+    def _single(self, index: list[list[int]], levels: list[list[int]], dice: random.Random) -> list[Row]:
+        rows = []
+        for (i,) in index:
+            kinds = dice.choices((ask.ask_yes_no, ask.ask_open, ask.ask_presence), (2, 1, 1), k=12)
+            rows.append(_answered([kind(self.bank.labels[i], dice) for kind in kinds]))
+        return rows
+
+    def _caption(self, index: list[list[int]], levels: list[list[int]], dice: random.Random) -> list[Row]:
+        rows, plead = [], dice.random() < PLEA_SHARE
+        for (i,) in index:
+            seen = self.bank.labels[i]
+            asked = [self._asked(seen, (0, 0, 0, 1, 1, 2), plead, dice) for _ in range(6)]
+            rows.append(_answered([ask.ask_caption(seen, labels, text) for labels, text in asked]))
+        return rows
+
+    def _rubric(self, index: list[list[int]], levels: list[list[int]], dice: random.Random) -> list[Row]:
+        """The rows of a batch share their criteria. Quality is only asked where it is known of every picture."""
+        criteria = (
+            [*questions.CRITERIA] if dice.random() < 0.5 else dice.sample([*questions.CRITERIA], dice.randint(1, 3))
+        )
+        if any(level < 0 for (level,) in levels) and "visual_quality" in criteria:
             criteria = ["prompt_adherence"]
-        quality = questions.LEVELS[::-1][levels[0]]
+        return [
+            self._rubric_row(self.bank.labels[i], questions.LEVELS[::-1][level], criteria, dice)
+            for (i,), (level,) in zip(index, levels, strict=True)
+        ]
+
+    def _rubric_row(self, seen: Labels, quality: str, criteria: list[str], dice: random.Random) -> Row:
         branches = []
         for _ in range(4):
-            asked, text = self._asked(seen, (0, 1, 2, 3, 4, 5), dice)
+            asked, text = self._asked(seen, (0, 1, 2, 3, 4, 5), dice.random() < PLEA_SHARE, dice)
             answer = ask.rubric_answer(seen, asked, quality, criteria)
             branches.append(Branch(questions.rubric(text, criteria)[-1], answer))
-        return self._sequence(questions.rubric("", criteria)[:-1], branches)
-
-    def _sequence(self, beginning: Sequence[str], branches: Sequence[Branch]) -> Sequenced:
-        shared = "".join(IMAGE * IMAGE_TOKENS if part == questions.IMAGE else part for part in beginning)
-        ids = self._ids(USER + shared)
-        start = len(ids)
-        row = Sequenced(ids, [0] * start, [*range(start)], [-1] * start, [0.0] * start)
-        for k, branch in enumerate(branches, 1):
-            words, answer = self._ids(branch.words + END + ASSISTANT), self._ids(branch.answer + END)
-            n = len(words) + len(answer) - 1
-            row.ids += words + answer[:-1]
-            row.branch += [k] * n
-            row.positions += range(start, start + n)
-            row.targets += [-1] * (len(words) - 1) + answer
-            row.weights += [0.0] * (len(words) - 1) + [1.0] + [self.REASON_WEIGHT] * (len(answer) - 1)
-        return row
-
-    def _ids(self, text: str) -> list[int]:
-        return self.tokenizer.encode(text, add_special_tokens=False)
+        return Row(questions.rubric("", criteria)[:-1], tuple(branches))
 
 
-def hidden_states(network: LlavaForConditionalGeneration, batch: dict[str, Tensor], seen: Tensor) -> Tensor:
+def _answered(qas: Sequence[ask.QA]) -> Row:
+    return Row((questions.IMAGE,), tuple(Branch("\n" + qa.question, qa.answer) for qa in qas))
+
+
+class Packed(NamedTuple):
+    """Rows of one kind: ids, positions, targets (-1: none) and weights, each (n, shared + branches * length)."""
+
+    ids: Tensor
+    positions: Tensor
+    targets: Tensor
+    weights: Tensor
+    shared: int
+    branches: int
+
+
+def packed(tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row]) -> Packed:
+    """The rows, whose beginnings and numbers of branches must be the same, with branches padded to one length."""
+    beginning = "".join(IMAGE * IMAGE_TOKENS if part == questions.IMAGE else part for part in rows[0].beginning)
+    shared = _ids(tokenizer, USER + beginning)
+    lines = [_line(tokenizer, branch) for row in rows for branch in row.branches]
+    length, n, k = max(len(ids) for ids, *_ in lines), len(rows), len(rows[0].branches)
+
+    def column(part: int, first: list, filler: float) -> Tensor:
+        padded = torch.tensor([line[part] + [filler] * (length - len(line[part])) for line in lines])
+        return torch.cat([torch.tensor(first).expand(n, -1), padded.view(n, k * length)], 1)
+
+    start = len(shared)
+    positions = torch.cat([torch.arange(start), torch.arange(start, start + length).repeat(k)]).expand(n, -1)
+    ids, nothing = column(0, shared, tokenizer.pad_token_id), [-1] * start
+    return Packed(ids, positions, column(1, nothing, -1), column(2, [0.0] * start, 0.0), start, k)
+
+
+def _line(tokenizer: PreTrainedTokenizerFast, branch: Branch) -> tuple[list[int], list[int], list[float]]:
+    """Ids, targets and weights of one branch."""
+    words, answer = _ids(tokenizer, branch.words + END + ASSISTANT), _ids(tokenizer, branch.answer + END)
+    before = len(words) - 1
+    weights = [0.0] * before + [1.0] + [JudgeTask.REASON_WEIGHT] * (len(answer) - 1)
+    return words + answer[:-1], [-1] * before + answer, weights
+
+
+def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    return tokenizer.encode(text, add_special_tokens=False)
+
+
+def hidden_states(network: LlavaForConditionalGeneration, batch: Packed, seen: Tensor) -> Tensor:
     """Last hidden states (n, length, width) of packed rows whose images are `seen`, in order; the eye is frozen."""
-    embedded = network.get_input_embeddings()(batch["ids"])
+    embedded = network.get_input_embeddings()(batch.ids)
     with torch.no_grad():
         features = network.model.vision_tower(seen).last_hidden_state
     tokens = network.model.multi_modal_projector(features).to(embedded.dtype)
-    embedded = embedded.masked_scatter((batch["ids"] == network.config.image_token_id)[..., None], tokens)
+    embedded = embedded.masked_scatter((batch.ids == network.config.image_token_id)[..., None], tokens)
     return network.model.language_model(
-        inputs_embeds=embedded, attention_mask=batch["mask"], position_ids=batch["positions"], use_cache=False
+        inputs_embeds=embedded,
+        position_ids=batch.positions,
+        use_cache=False,
+        shared=batch.shared,
+        branches=batch.branches,
     ).last_hidden_state
 
 
-def _stacked(rows: Sequence[Sequenced], pad: int) -> dict[str, Tensor]:
-    """Rows of one length, padded behind, and the mask (n, 1, length, length) that keeps branches apart."""
-    length = max(len(row.ids) for row in rows)
+def branched_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: None,
+    scaling: float,
+    shared: int,
+    branches: int,
+    **_,
+) -> tuple[Tensor, None]:
+    """Causal attention in which every branch sees the shared beginning and itself; all (n, heads, length, size).
 
-    def padded(values: Callable[[Sequenced], list], filler: float) -> Tensor:
-        return torch.tensor([values(row) + [filler] * (length - len(row.ids)) for row in rows])
+    The same as causal attention of each branch alone behind the beginning, at the cost of the beginning once.
+    """
+    first = F.scaled_dot_product_attention(
+        query[:, :, :shared], key[:, :, :shared], value[:, :, :shared], is_causal=True, scale=scaling
+    )
+    own_query, own_key, own_value = (part[:, :, shared:].unflatten(2, (branches, -1)) for part in (query, key, value))
+    length = own_query.shape[3]
+    to_shared = (query[:, :, shared:] @ key[:, :, :shared].transpose(2, 3)).unflatten(2, (branches, length))
+    future = torch.ones(length, length, dtype=torch.bool).triu(1)
+    to_own = (own_query @ own_key.transpose(3, 4)).masked_fill(future, -torch.inf)
+    shares = (torch.cat([to_shared, to_own], -1).float() * scaling).softmax(-1).to(value.dtype)
+    seen = shares[..., :shared].flatten(2, 3) @ value[:, :, :shared]
+    rest = seen + (shares[..., shared:] @ own_value).flatten(2, 3)
+    return torch.cat([first, rest], 2).transpose(1, 2), None
 
-    branch = padded(lambda row: row.branch, -1)
-    same = branch[:, :, None] == branch[:, None, :]
-    mask = (same | (branch == 0)[:, None, :]) & torch.ones(length, length, dtype=torch.bool).tril()
-    return {
-        "ids": padded(lambda row: row.ids, pad),
-        "positions": padded(lambda row: row.positions, 0),
-        "targets": padded(lambda row: row.targets, -1),
-        "weights": padded(lambda row: row.weights, 0.0),
-        "mask": mask[:, None],
-    }
+
+ATTENTION = "branched"
+AttentionInterface.register(ATTENTION, branched_attention)
 
 
 def write_judge(network: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

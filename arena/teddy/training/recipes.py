@@ -140,7 +140,7 @@ def _judge_eye(out: Path, seed: int) -> Task:
 def _judge(out: Path, seed: int) -> Task:
     tokenizer = judge.make_tokenizer()
     network = judge.make_judge(tokenizer)
-    network.model.vision_tower.load_state_dict(trained("judge-eye", out, make_eye()).tower.state_dict())
+    judge.give_eye(network, trained("judge-eye", out, make_eye()), tokenizer)
     return judge.JudgeTask(_bank(out, seed), network, tokenizer)
 
 
@@ -151,8 +151,8 @@ RECIPES: dict[str, Recipe] = {
     "attributes": Recipe(_attributes, Schedule(steps=1000, rate=2e-3, warmup=50, decay=0.98)),
     "unet": Recipe(_unet, Schedule(steps=5200, rate=1e-3, warmup=200, decay=0.998)),
     "turbo": Recipe(_turbo, Schedule(steps=600, rate=4e-4, warmup=30, decay=0.99)),
-    "judge-eye": Recipe(_judge_eye, Schedule(steps=2500, rate=2e-3, warmup=100, weight_decay=0.05, decay=0.99)),
-    "judge": Recipe(_judge, Schedule(steps=4000, rate=1.2e-3, warmup=200, weight_decay=0.05, decay=0.995)),
+    "judge-eye": Recipe(_judge_eye, Schedule(steps=1200, rate=2e-3, warmup=100, weight_decay=0.05, decay=0.99)),
+    "judge": Recipe(_judge, Schedule(steps=3000, rate=2e-3, warmup=100, weight_decay=0.05, decay=0.99)),
 }
 """Model -> how it is made, in the order in which they need each other."""
 
