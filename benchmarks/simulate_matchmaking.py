@@ -6,6 +6,8 @@ Three arenas of 20 models. `alike`: all new, strengths with a standard deviation
 points. `newcomers`: 15 models with about 300 votes each, and 5 new ones. The policy sees the board every 50 votes, as a
 page does that refits now and then. Ratio: votes of adaptive over votes of uniform for the same figure.
 
+`--tried` prints the same for other ways to weigh differences, which were tried before this one was taken.
+
 The second table is a yardstick: who knows the true ratings beforehand and gives each pair a fixed share of the votes,
 the best that a search finds, how many votes does he need for the rank sets that uniform draws are expected to give?
 """
@@ -13,6 +15,7 @@ the best that a search finds, how many votes does he need for the rank sets that
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -20,7 +23,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from arena.errors import DataError
-from arena.matchmaking import adaptive_chances, critical_value
+from arena.matchmaking import PRIOR_VARIANCE, SHARPNESS, adaptive_chances, critical_value, gains
 from arena.rating import bradley_terry as bt
 from arena.rating import uncertainty
 
@@ -51,13 +54,68 @@ def vote(wins: np.ndarray, truth: np.ndarray, pairs: np.ndarray, rng: np.random.
     np.add.at(wins, (np.where(won, left, right), np.where(won, right, left)), 1)
 
 
-def chances(wins: np.ndarray, adaptive: bool) -> np.ndarray:
-    if not adaptive:
-        return np.full(len(PAIRS), 1 / len(PAIRS))
+Policy = Callable[[np.ndarray], np.ndarray]
+"""Wins (M, M) -> the chance of each pair (P,)."""
+
+
+def uniform(wins: np.ndarray) -> np.ndarray:
+    return np.full(len(PAIRS), 1 / len(PAIRS))
+
+
+def adaptive(wins: np.ndarray) -> np.ndarray:
     games = wins + wins.T
     votes = {pair: games[pair] for pair in PAIRS if games[pair]}
     found = np.array(list(adaptive_chances(PAIRS, dict(enumerate(bt.shrunk(wins))), votes).values()))
     return found / found.sum()
+
+
+def weighing(weight: Callable[[np.ndarray, np.ndarray], np.ndarray], epsilon: float, through: bool = True) -> Policy:
+    """Draws by the gain that a vote brings to differences weighted by `weight`, a function of their size in standard
+    errors (M, M) and of their variance; or by the weight itself, where not `through` what a vote tells of others."""
+
+    def chances(wins: np.ndarray) -> np.ndarray:
+        theta, games = bt.shrunk(wins), wins + wins.T
+        one = 1 / (2 * np.cosh((theta[:, None] - theta[None, :]) / 2)) ** 2
+        edges = games * one
+        covariance = np.linalg.inv(np.diag(edges.sum(1) + 1 / PRIOR_VARIANCE) - edges)
+        variance = np.diag(covariance)[:, None] + np.diag(covariance) - 2 * covariance
+        np.fill_diagonal(variance, 1)
+        wanted = weight(np.abs(theta[:, None] - theta[None, :]) / np.sqrt(variance), variance)
+        np.fill_diagonal(wanted, 0)
+        gain = gains(theta, games, wanted)[LEFT, RIGHT] if through else wanted[LEFT, RIGHT]
+        share = (gain / gain.max()) ** (SHARPNESS if through else 1.0)
+        return epsilon / len(gain) + (1 - epsilon) * share / share.sum()
+
+    return chances
+
+
+CRITICAL = critical_value(MODELS)
+"""Standard errors from which a difference is settled."""
+
+
+def bell(away: np.ndarray, middle: float, breadth: float) -> np.ndarray:
+    return np.exp(-(((away - middle) / breadth) ** 2) / 2)
+
+
+TRIED: dict[str, Policy] = {
+    "those about 1 standard error most, 20% uniform (as adaptive@1)": weighing(lambda z, v: bell(z, 1, 2), 0.2),
+    "those about 3 standard errors most, 20% uniform": weighing(lambda z, v: bell(z, 3, 1.5), 0.2),
+    "chance to be settled by half as many votes again, 20% uniform": weighing(
+        lambda z, v: ndtr((np.sqrt(1.5) * z - CRITICAL) / 0.9) * ndtr(2 * (CRITICAL - z)) / (1 + z**2) / v, 0.2
+    ),
+    "1 / votes needed, blind to what a vote tells of others, 20% uniform": weighing(
+        lambda z, v: v * ndtr((CRITICAL - z) / 0.3) / ((CRITICAL / np.clip(z, 0.3, 0.99 * CRITICAL)) ** 2 - 1),
+        epsilon=0.2,
+        through=False,
+    ),
+    "1 / votes needed, 10% uniform": weighing(
+        lambda z, v: ndtr((CRITICAL - z) / 0.3) / ((CRITICAL / np.clip(z, 1.5, 0.95 * CRITICAL)) ** 2 - 1), 0.1
+    ),
+    "1 / root of votes needed, 20% uniform": weighing(
+        lambda z, v: ndtr((CRITICAL - z) / 0.3) / np.sqrt((CRITICAL / np.clip(z, 1.5, 0.95 * CRITICAL)) ** 2 - 1), 0.2
+    ),
+    "the same, 10% uniform (adaptive@2)": adaptive,
+}  # fmt: skip
 
 
 def figures(wins: np.ndarray, new: int, draws: int) -> tuple[float, float, float]:
@@ -72,20 +130,25 @@ def figures(wins: np.ndarray, new: int, draws: int) -> tuple[float, float, float
     return float((ranks.high - ranks.low + 1).mean()), float(half.mean()), float(half[:new].mean())
 
 
-def run(arena: Arena, seed: int, votes: int, adaptive: bool, every: int, batch: int, draws: int) -> np.ndarray:
+def run(arena: Arena, seed: int, policy: Policy, options: argparse.Namespace) -> np.ndarray:
     """Figures (votes / every, 3) as votes come in."""
-    rng = np.random.default_rng([seed, adaptive])
+    rng = np.random.default_rng([seed, policy is not uniform])
     start = np.random.default_rng(seed)
     truth = start.normal(size=MODELS) * arena.spread
     wins, found = np.zeros((MODELS, MODELS)), []
     if arena.before:
         old = np.flatnonzero(arena.new <= LEFT)
         vote(wins, truth, start.choice(old, arena.before), start)
-    for done in range(batch, votes + 1, batch):
-        vote(wins, truth, rng.choice(len(PAIRS), batch, p=chances(wins, adaptive)), rng)
-        if done % every == 0:
-            found.append(figures(wins, arena.new, draws))
+    for done in range(options.batch, options.votes + 1, options.batch):
+        vote(wins, truth, rng.choice(len(PAIRS), options.batch, p=policy(wins)), rng)
+        if done % options.every == 0:
+            found.append(figures(wins, arena.new, options.draws))
     return np.array(found)
+
+
+def curve(arena: Arena, policy: Policy, options: argparse.Namespace) -> np.ndarray:
+    """Mean figures (votes / every, 3) over the arenas."""
+    return np.mean([run(arena, seed, policy, options) for seed in range(options.seeds)], axis=0)
 
 
 def votes_for(target: float, curve: np.ndarray, every: int) -> float:
@@ -110,9 +173,9 @@ def variances(votes: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def expected_width(gap: np.ndarray, variance: np.ndarray) -> tuple[float, np.ndarray]:
     """Mean rank set that these variances lead one to expect, and its derivatives (P,) by them."""
-    critical, away = critical_value(MODELS), gap / np.sqrt(variance)
-    open_ = ndtr(critical - away) - ndtr(-critical - away)
-    steep = (density(critical - away) - density(critical + away)) * away / (2 * variance)
+    away = gap / np.sqrt(variance)
+    open_ = ndtr(CRITICAL - away) - ndtr(-CRITICAL - away)
+    steep = (density(CRITICAL - away) - density(CRITICAL + away)) * away / (2 * variance)
     return 1 + 2 * float(open_.sum()) / MODELS, steep
 
 
@@ -152,29 +215,50 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--hindsight", type=int, default=8, help="arenas of the second table")
     parser.add_argument("--draws", type=int, default=1500)
+    parser.add_argument("--tried", action="store_true", help="other ways to weigh differences, and nothing else")
     options = parser.parse_args()
+    (others if options.tried else taken)(options)
+
+
+def moments(options: argparse.Namespace) -> list[int]:
+    return sorted({votes for votes in (2000, 4000, options.votes) if votes <= options.votes})
+
+
+def taken(options: argparse.Namespace) -> None:
+    """Both tables of the policy that is used."""
     print(f"{options.seeds} arenas of {MODELS} models, uniform@1 up to {options.votes:,} votes\n")
     print("| arena | figure | uniform: votes | value | adaptive: votes for it | ratio |")
     print("|---|---|--:|--:|--:|--:|")
     for arena in ARENAS:
-        uniform, adaptive = (
-            np.mean([run(arena, s, options.votes, policy, options.every, options.batch, options.draws)
-                     for s in range(options.seeds)], axis=0)
-            for policy in (False, True)
-        )  # fmt: skip
+        plain, found = curve(arena, uniform, options), curve(arena, adaptive, options)
         for k, figure in enumerate(FIGURES if arena.new < MODELS else FIGURES[:2]):
-            for votes in sorted({2000, 4000, options.votes}):
-                target = uniform[votes // options.every - 1, k]
-                needed = votes_for(target, adaptive[:, k], options.every)
+            for votes in moments(options):
+                target = plain[votes // options.every - 1, k]
+                needed = votes_for(target, found[:, k], options.every)
                 shown, ratio = (f"{needed:,.0f}", f"{needed / votes:.2f}") if np.isfinite(needed) else ("more", "> 1")
-                print(f"| {arena.name} | {figure} | {votes:,} | {target:.1f} | {shown} | {ratio} |")
-
+                print(f"| {arena.name} | {figure} | {votes:,} | {target:.1f} | {shown} | {ratio} |", flush=True)
     print("\n| arena | uniform: votes | expected mean rank set | best fixed shares, truth known: ratio |")
     print("|---|--:|--:|--:|")
     for arena in ARENAS[:2]:
         for votes in (2000, 4000, 6000):
-            found = np.mean([with_hindsight(arena, seed, votes) for seed in range(options.hindsight)], axis=0)
-            print(f"| {arena.name} | {votes:,} | {found[0]:.1f} | {found[1]:.2f} |", flush=True)
+            best = np.mean([with_hindsight(arena, seed, votes) for seed in range(options.hindsight)], axis=0)
+            print(f"| {arena.name} | {votes:,} | {best[0]:.1f} | {best[1]:.2f} |", flush=True)
+
+
+def others(options: argparse.Namespace) -> None:
+    """Share of uniform's votes for the same mean rank set, by each policy that was tried."""
+    print(f"{options.seeds} arenas; share of uniform@1's votes at " + ", ".join(map(str, moments(options))) + "\n")
+    print("| weights of differences | " + " | ".join(arena.name for arena in ARENAS) + " |")
+    print("|---|" + "---|" * len(ARENAS))
+    plain = {arena: curve(arena, uniform, options)[:, 0] for arena in ARENAS}
+    for name, policy in TRIED.items():
+        cells = []
+        for arena in ARENAS:
+            found = curve(arena, policy, options)[:, 0]
+            targets = {votes: plain[arena][votes // options.every - 1] for votes in moments(options)}
+            shares = [votes_for(target, found, options.every) / votes for votes, target in targets.items()]
+            cells.append(" ".join(f"{share:.2f}" for share in shares))
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":
