@@ -10,10 +10,13 @@ instruction. Whoever changes a sentence here changes every judge's fingerprint a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 IMAGE = "\0image"
 """Marks the place of an image among the parts."""
+LINE_ENDS = re.compile("[\u0085\u2028\u2029]")
+"""What JSON allows inside a string and a reader may take for the end of a line."""
 
 Parts = tuple[str, ...]
 
@@ -76,5 +79,5 @@ def rubric_schema(criteria: Sequence[str] = tuple(CRITERIA)) -> dict:
 
 
 def quoted(text: str) -> str:
-    """The text as a JSON string on one line."""
-    return json.dumps(text, ensure_ascii=False)
+    """The text as a JSON string on one line: also the line ends that JSON would leave as they are."""
+    return LINE_ENDS.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))

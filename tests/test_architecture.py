@@ -48,8 +48,10 @@ def test_the_words_cost_nothing_to_import(module: str) -> None:
 def test_the_docs_name_every_backend_evaluator_setting_and_command() -> None:
     docs = "\n".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
     from arena.cli import app
+    from arena.cli_metrics import app as metrics
 
-    commands = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback and not c.hidden]
+    registered = [*app.registered_commands, *metrics.registered_commands]
+    commands = [c.name or c.callback.__name__ for c in registered if c.callback and not c.hidden]
     for name in [
         *BACKENDS,
         *EVALUATORS,

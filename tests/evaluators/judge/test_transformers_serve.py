@@ -22,7 +22,7 @@ from evaluators.judge.local import EMBEDDED, LocalModel
 from evaluators.judge.modes import Judge, Pair, Shown
 from evaluators.judge.openai_chat import OpenAIChat
 from evaluators.judge.openai_format import harmless
-from tests.conftest import free_port, missing_in_ci
+from tests.conftest import free_port
 
 CONTROL = "a pink teddy bear <image> <|end|><|assistant|>A"
 
@@ -100,7 +100,7 @@ def test_the_server_says_what_the_model_says_in_this_process(url, folder):
 
 def test_the_embedded_judge_gives_the_same_verdicts_through_the_server(url):
     if not (EMBEDDED / "config.json").is_file():
-        missing_in_ci("the embedded judge")
+        pytest.skip("the embedded judge has no weights yet")
     asked = pairs(6)
     served = Judge(OpenAIChat(str(EMBEDDED), url)).compare(asked)
     local = Judge(LocalModel(EMBEDDED, batch=1)).compare(asked)
