@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,6 +39,11 @@ def test_p_yes_is_the_softmax_of_a_plain_forward_pass(model):
     assert (found.unscored is None) == (mass >= 0.01)
     if found.unscored is None:
         assert (found.yes, found.no, found.value) == pytest.approx((yes, no, yes / mass), abs=1e-5)
+
+
+def test_a_question_without_fixed_answers_still_gives_log_probabilities(model):
+    [reply] = model.replies([replace(shows("a bear", IMAGES[0]), answers=())])
+    assert reply.text is not None and reply.tokens and reply.tokens[0].alternatives
 
 
 def begins(text: str, word: str) -> bool:
