@@ -15,10 +15,10 @@ power that makes it as steep as the part that is seen.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
 
 from evaluators.distribution.frechet import EPSILON
 from evaluators.distribution.statistics import Floats
@@ -96,7 +96,7 @@ def as_steep(form: Floats, seen: Curve) -> Floats:
     low, high = STEEPNESS
     if excess(low) > 0 or excess(high) < 0:
         return form ** (low if excess(low) > 0 else high)
-    return form ** brentq(excess, low, high, xtol=1e-4)
+    return form ** _root(excess, low, high, 1e-4)
 
 
 def below(form: Floats, g: float) -> float:
@@ -114,7 +114,15 @@ def _log_w(form: Floats, g: float) -> float:
     """log of the w at which sum l / (l + w) = g, for g below the number of eigenvalues l."""
     high = np.log(form.max() * len(form) / g)
     low = np.log(form.min() * (len(form) / g - 1))
-    return brentq(lambda log_w: (form / (form + np.exp(log_w))).sum() - g, low - 1, high + 1, xtol=1e-6)
+    return _root(lambda log_w: g - (form / (form + np.exp(log_w))).sum(), low - 1, high + 1, 1e-6)
+
+
+def _root(rising: Callable[[float], float], low: float, high: float, tolerance: float) -> float:
+    """Where a rising function crosses 0, by bisection. scipy.optimize takes half a second to load."""
+    while high - low > tolerance:
+        middle = (low + high) / 2
+        low, high = (low, middle) if rising(middle) > 0 else (middle, high)
+    return (low + high) / 2
 
 
 def traces_without(

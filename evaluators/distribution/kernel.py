@@ -18,12 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
 
 from arena.errors import DataError, UsageError
-from evaluators.distribution.statistics import Floats, checked
+from evaluators.distribution.statistics import HALF_WIDTH, Floats, checked
 
-LEVEL = 0.95
 BLOCK = 1024
 """Rows of a kernel matrix at a time: 8 MB for each thousand columns of features or pairs."""
 CMMD_SIGMA, CMMD_SCALE = 10.0, 1000.0
@@ -235,7 +233,7 @@ def standard_error(xx: Within, yy: Within, xy: Between) -> float:
 
 
 def _with_interval(value: float, se: float, n_real: int, n_generated: int) -> Discrepancy:
-    half = float(ndtri((1 + LEVEL) / 2)) * se
+    half = HALF_WIDTH * se
     return Discrepancy(float(value), se, float(value - half), float(value + half), n_real, n_generated)
 
 

@@ -20,12 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
 
 from arena.errors import DataError, UsageError
-from evaluators.distribution.statistics import Floats, checked
+from evaluators.distribution.statistics import HALF_WIDTH, Floats, checked
 
-LEVEL = 0.95
 BLOCK = 1024
 TIES = 1e-9
 """Distances closer than this share of a radius are on it: rounding must not decide who is inside."""
@@ -197,7 +195,7 @@ def _over_owners(change: NDArray, neighbours: NDArray) -> Floats:
 def _estimate(value: float, left_out: Floats, other_left_out: Floats) -> Estimate:
     """`left_out`: the figure without each image of one side, up to a constant; `other_left_out` of the other side."""
     se = float(np.sqrt(_jackknife(left_out) + _jackknife(other_left_out)))
-    half = float(ndtri((1 + LEVEL) / 2)) * se
+    half = HALF_WIDTH * se
     return Estimate(float(value), se, float(value) - half, float(value) + half)
 
 

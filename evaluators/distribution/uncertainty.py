@@ -26,15 +26,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
-from scipy.special import ndtri
 
 from arena.errors import DataError, UsageError
 from evaluators.distribution import frechet
 from evaluators.distribution.deconvolution import Curve, as_steep, below, curve, stieltjes, trace, traces_without
 from evaluators.distribution.frechet import EPSILON, Side, Source
-from evaluators.distribution.statistics import BLOCK, Floats
+from evaluators.distribution.statistics import BLOCK, HALF_WIDTH, Floats
 
-LEVEL = 0.95
 SPLITS = 4, 16
 """Random splits, at least and at most: fewer of more images, where each costs more and there is less to take off."""
 SPLIT_IMAGES = 8000
@@ -109,8 +107,8 @@ def debiased(
     return Estimate(
         value=found.value,
         se=se,
-        low=found.value - _factor() * se,
-        high=found.value + _factor() * se,
+        low=found.value - HALF_WIDTH * se,
+        high=found.value + HALF_WIDTH * se,
         plain=max(0.0, found.plain),
         unseen=found.unseen,
         n_real=a.n,
@@ -139,7 +137,7 @@ def paired_difference(
         raise DataError(f"Paired sets need one row each for a prompt, got {x.n} and {y.n}.")
     found = _measured(a, x, reference, splits, seed) - _measured(a, y, reference, splits, seed)
     se = found.standard_error()
-    return Difference(found.value, se, found.value - _factor() * se, found.value + _factor() * se, len(found.without))
+    return Difference(found.value, se, found.value - HALF_WIDTH * se, found.value + HALF_WIDTH * se, len(found.without))
 
 
 def contributions(real: Source, generated: Source, *, reference: Reference = Reference.FIXED) -> Floats:
@@ -397,7 +395,3 @@ def _pair(real: Source, generated: Source, reference: Reference) -> tuple[Side, 
 def _jackknife(left_out: Floats) -> float:
     n = len(left_out)
     return (n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum())
-
-
-def _factor() -> float:
-    return float(ndtri((1 + LEVEL) / 2))
