@@ -11,8 +11,3 @@ EVALUATORS = {
     "hpsv2.1": "evaluators.alignment.score:hpsv2_1",
     "aesthetic-laion-v2": "evaluators.alignment.score:aesthetic_laion",
 }
-JUDGES = {
-    "teddy-judge": "evaluators.judge.local:embedded",
-    "local": "evaluators.judge.local:LocalModel",
-}
-"""Vision-language models that can judge, by `arena.plugins.resolve("judge", JUDGES, name)`."""

@@ -208,7 +208,8 @@ def _recorder(watched: list[int]) -> Any:
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             logprobs = scores.float().log_softmax(-1)
             best = logprobs.topk(min(TOP, logprobs.shape[-1])).indices
-            ids = torch.cat([best, torch.tensor(watched, dtype=torch.long, device=best.device).expand(len(best), -1)], 1)
+            asked = torch.tensor(watched, dtype=torch.long, device=best.device)
+            ids = torch.cat([best, asked.expand(len(best), -1)], 1)
             kept = logprobs.gather(1, ids)
             self.steps.append([dict(zip(*row, strict=True)) for row in zip(ids.tolist(), kept.tolist(), strict=True)])
             return scores
