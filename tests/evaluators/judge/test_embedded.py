@@ -15,8 +15,7 @@ from arena.plugins import resolve
 from arena.teddy import judge_data as ask
 from arena.teddy.renderer import render
 from arena.teddy.scenes import caption, sample_scenes
-from evaluators.judge import JUDGES
-from evaluators.judge import injections
+from evaluators.judge import JUDGES, injections
 from evaluators.judge.base import Question
 from evaluators.judge.local import EMBEDDED, embedded
 from evaluators.judge.modes import Judge, Pair, Shown, answer
