@@ -95,21 +95,22 @@ def bootstrap(
         return np.concatenate([np.empty((0, comparisons.size)), *pool.map(one, starts)])
 
 
-def _seen_from_lower(comparisons: Comparisons, ties: Ties) -> tuple[Comparisons, Ints, Floats]:
-    """The votes that have a part in the fit, their pair (n,) as a number, and the score (n,) of its lower one."""
+def _seen_from_lower(comparisons: Comparisons, ties: Ties) -> tuple[Ints, Ints, Floats]:
+    """Which rows (n,) have a part in the fit, their pair as a number, and the score of its lower one."""
     score = bt.left_score(comparisons.outcome, ties)
-    used = comparisons.where(~np.isnan(score))
-    low, high = np.minimum(used.left, used.right), np.maximum(used.left, used.right)
-    score = score[~np.isnan(score)]
-    return used, low.astype(np.int64) * used.size + high, np.where(used.left == low, score, 1 - score)
+    rows = np.flatnonzero(~np.isnan(score))
+    left, right, score = comparisons.left[rows], comparisons.right[rows], score[rows]
+    pair = np.minimum(left, right).astype(np.int64) * comparisons.size + np.maximum(left, right)
+    return rows, pair, np.where(left < right, score, 1 - score)
 
 
 def _of_votes(comparisons: Comparisons, ties: Ties, seed: int) -> Source:
-    used, pair, score = _seen_from_lower(comparisons, ties)
-    each = used.weight / used.count
+    rows, pair, score = _seen_from_lower(comparisons, ties)
+    count, size = comparisons.count[rows], comparisons.size
+    each = comparisons.weight[rows] / count
     # Votes that say and weigh the same are one cell of the multinomial, whichever side they were on.
     order = np.lexsort((each, score, pair))
-    pair, score, each, count = pair[order], score[order], each[order], used.count[order]
+    pair, score, each, count = pair[order], score[order], each[order], count[order]
     said = np.stack([pair, score, each])
     cells = np.flatnonzero((said != np.roll(said, 1, axis=1)).any(0) | (np.arange(len(pair)) == 0))
     counts = np.add.reduceat(count, cells).astype(np.int64)
@@ -121,7 +122,7 @@ def _of_votes(comparisons: Comparisons, ties: Ties, seed: int) -> Source:
         return np.add.reduceat(drawn * weight, starts, axis=1), np.add.reduceat(drawn * scored, starts, axis=1)
 
     games, whole = sums(counts[None].astype(np.float64))
-    pairs = Pairs(numbers // used.size, numbers % used.size, used.size)
+    pairs = Pairs(numbers // size, numbers % size, size)
     return Source(pairs, games[0], whole[0], lambda rng, rounds: sums(fresh(rng, rounds)), len(cells))
 
 
@@ -152,17 +153,18 @@ def redrawn(counts: Ints) -> Callable[[np.random.Generator, int], Ints]:
 
 
 def _of_clusters(comparisons: Comparisons, ties: Ties, seed: int) -> Source:
-    used, pair, score = _seen_from_lower(comparisons, ties)
-    numbers = np.flatnonzero(np.bincount(pair, minlength=used.size**2))
-    place = np.zeros(used.size**2, np.int64)
+    rows, pair, score = _seen_from_lower(comparisons, ties)
+    size, weight = comparisons.size, comparisons.weight[rows]
+    numbers = np.flatnonzero(np.bincount(pair, minlength=size**2))
+    place = np.zeros(size**2, np.int64)
     place[numbers] = np.arange(len(numbers))
     place = place[pair]
     groups, width = min(GROUPS, comparisons.clusters), len(numbers)
     # Clusters are shared out at random, not by number: numbers may follow time or kind.
-    group = np.random.default_rng(seed).permutation(comparisons.clusters)[used.cluster].astype(np.int64) % groups
-    exact = np.array_equal(used.weight, used.count) and used.count.sum() <= EXACT_IN_SINGLE
+    group = np.random.default_rng(seed).permutation(comparisons.clusters)[comparisons.cluster[rows]] % groups
+    exact = np.array_equal(comparisons.weight, comparisons.count) and weight.sum() <= EXACT_IN_SINGLE
     by_group = np.empty((2, groups, width), np.float32 if exact else np.float64)
-    for table, values in zip(by_group, (used.weight, used.weight * score), strict=True):
+    for table, values in zip(by_group, (weight, weight * score), strict=True):
         table[:] = np.bincount(group * width + place, values, groups * width).reshape(groups, width)
 
     def draw(rng: np.random.Generator, rounds: int) -> tuple[Floats, Floats]:
@@ -171,7 +173,7 @@ def _of_clusters(comparisons: Comparisons, ties: Ties, seed: int) -> Source:
         return games.astype(np.float64), scored.astype(np.float64)
 
     games, scored = by_group.sum(1, dtype=np.float64)
-    return Source(Pairs(numbers // used.size, numbers % used.size, used.size), games, scored, draw, 2 * width)
+    return Source(Pairs(numbers // size, numbers % size, size), games, scored, draw, 2 * width)
 
 
 def refitter(pairs: Pairs, games: Floats, scored: Floats, theta: Floats) -> Callable[[Floats, Floats], Floats]:
