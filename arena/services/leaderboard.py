@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -99,7 +100,8 @@ def leaderboard(
     weighted as if every pair and prompt had been drawn equally often (see `rating.weights`).
     """
     votes = votes or VoteFilter()
-    return _with_contestants(arena, votes, *_remembered(arena, votes, rounds, weighted))
+    names = {contestant.id or 0: contestant.name for contestant in arena.store.contestants()}
+    return _of_contestants(arena, votes, names, *_remembered(arena, votes, rounds, weighted))
 
 
 def running_leaderboard(arena: Arena, votes: VoteFilter | None = None) -> Leaderboard:
@@ -108,8 +110,8 @@ def running_leaderboard(arena: Arena, votes: VoteFilter | None = None) -> Leader
     With many votes it leaves out what takes longest, the votes to flip and needed; `settled_by` finds them for a row.
     """
     votes = votes or VoteFilter()
-    rated, pooled, reason = running.board(arena, votes)
-    return _with_contestants(arena, votes, *_met(rated, pooled, reason))
+    found = running.board(arena, votes)
+    return _of_contestants(arena, votes, found.names, *_met(found.board, found.pooled, found.reason))
 
 
 def settled_by(arena: Arena, board: Leaderboard, name: str) -> tuple[int | None, int | None]:
@@ -120,9 +122,10 @@ def settled_by(arena: Arena, board: Leaderboard, name: str) -> tuple[int | None,
     return running.between(arena, board.votes_filter, name, rated[rated.index(name) + 1])
 
 
-def _with_contestants(
-    arena: Arena, votes: VoteFilter, rated: Board, meetings: tuple[Meeting, ...], warnings: tuple[str, ...]
-) -> Leaderboard:
+def _of_contestants(
+    arena: Arena, votes: VoteFilter, names: Mapping[int, str], rated: Board, meetings: tuple[Meeting, ...],
+    warnings: tuple[str, ...],
+) -> Leaderboard:  # fmt: skip
     live, last_vote_id = arena.store.ratings(BOARD, elo_parameters(arena), elo_rate(arena))
     of = {row.model: row for row in rated.board}
     seconds = arena.store.mean_seconds()
@@ -130,15 +133,15 @@ def _with_contestants(
     pooled = _pooled(arena, votes) if votes == VoteFilter(category=votes.category) and votes.category else {}
     rows = [
         LeaderboardRow(
-            contestant_id=contestant.id or 0,
-            name=contestant.name,
-            elo=live.get(contestant.id or 0, elo.START) if whole else None,
-            seconds_per_image=seconds.get(contestant.id or 0),
-            provisional=of[contestant.name].votes < arena.settings.provisional_below,
-            **{name: getattr(of[contestant.name], name) for name in _SHARED},
-            **pooled.get(contestant.name, {}),
+            contestant_id=id,
+            name=name,
+            elo=live.get(id, elo.START) if whole else None,
+            seconds_per_image=seconds.get(id),
+            provisional=of[name].votes < arena.settings.provisional_below,
+            **{shared: getattr(of[name], shared) for shared in _SHARED},
+            **pooled.get(name, {}),
         )
-        for contestant in arena.store.contestants()
+        for id, name in names.items()
     ]
     return Leaderboard(
         rows=tuple(sorted(rows, key=_best_first)),

@@ -6,6 +6,8 @@ milliseconds; what its figures may be off by stands there, and is less than what
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,8 +33,15 @@ MANY = 20_000
 MOST_SCORES = 10_000_000
 """Voters times models that are kept in memory, 80 MB; more are rated anew."""
 
-Found = tuple[Board | None, Comparisons, str]
-"""The board, all votes added up by contestants and outcome, and why there is no board where there is none."""
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The board, or why there is none; all votes added up by contestants and outcome; and contestants' names by id."""
+
+    board: Board | None
+    pooled: Comparisons
+    reason: str
+    names: Mapping[int, str]
 
 
 def board(arena: Arena, votes: VoteFilter) -> Found:
@@ -50,7 +59,7 @@ class Running:
     """Votes added up by contestants and outcome (M, M, 4), and a board of them, which is made when it is asked for."""
 
     def __init__(self, counts: Counts):
-        self.names, self.place = positions(counts)
+        self.by_id, (self.names, self.place) = counts.names, positions(counts)
         self.cells = np.zeros((len(self.names), len(self.names), len(Code)))
         np.add.at(self.cells, (self.place[counts.left_id], self.place[counts.right_id], counts.outcome), counts.count)
         self.made: Found | None = None
@@ -80,9 +89,9 @@ class Running:
         if self.made is None:
             pooled = self.pooled()
             try:
-                self.made = self._board(pooled), pooled, ""
+                self.made = Found(self._board(pooled), pooled, "", self.by_id)
             except DataError as error:
-                self.made = None, pooled, str(error) if pooled.votes else ""
+                self.made = Found(None, pooled, str(error) if pooled.votes else "", self.by_id)
         return self.made
 
 
@@ -100,7 +109,7 @@ class _Anew(Running):
         return boards.board(as_comparisons(self.counts))
 
     def between(self, upper: str, lower: str) -> tuple[int | None, int | None]:
-        board, _, _ = self.found()
+        board = self.found().board
         row = next(row for row in board.board if row.model == upper) if board else None
         return (row.votes_to_flip, row.votes_needed) if row else (None, None)
 
@@ -118,7 +127,8 @@ class _Live(Running):
 
     def __init__(self, counts: Counts):
         super().__init__(counts)
-        self.rated, self.board = self._rateable(), None
+        self.parts, self.board = self._parts(), None
+        self.rated = self.parts.rated
         inside = np.isin(self.place, self.rated)
         used = inside[counts.left_id] & inside[counts.right_id]
         self.voters, cluster = np.unique(counts.cluster[used], return_inverse=True)
@@ -131,8 +141,10 @@ class _Live(Running):
         whole = Comparisons(tuple(self.names), *sides, counts.outcome[used], count, count, count, cluster)
         self.board = LiveBoard(whole.among(self.rated))
 
-    def _rateable(self) -> tuple[int, ...]:
-        return bt.components(bt.win_matrix(self.pooled())).rated
+    def _parts(self) -> bt.Components:
+        wins = self.cells[..., Code.LEFT] + self.cells[..., Code.RIGHT].T
+        ties = self.cells[..., Code.TIE]
+        return bt.components(wins + (ties + ties.T) / 2)
 
     def add(self, ballots: NDArray[np.int64]) -> bool:
         for _, left_id, right_id, outcome, count, key in ballots.tolist():
@@ -141,8 +153,8 @@ class _Live(Running):
             if left in self.rated and right in self.rated:
                 pair = self.rated.index(left), self.rated.index(right)
                 self.board.add(*pair, Code(outcome), self._number(key), count)
-        self.made = None
-        return self._rateable() == self.rated
+        self.made, self.parts = None, self._parts()
+        return self.parts.rated == self.rated
 
     def _number(self, key: int) -> int:
         at = int(np.searchsorted(self.voters, key))
@@ -152,7 +164,7 @@ class _Live(Running):
 
     def _board(self, pooled: Comparisons) -> Board:
         rated, now = pooled.among(self.rated), self.board.standing()
-        unrated = bt.unrated_because(pooled, bt.components(bt.win_matrix(pooled)))
+        unrated = bt.unrated_because(pooled, self.parts)
         estimate = Estimate(rated, now.theta, now.covariance, now.factor, now.freedom)
         found = boards.rows(pooled, estimate, unrated, None, 0, now.ranks)
         return boards.assembled(pooled, rated, unrated, found, now.voters)
