@@ -126,8 +126,8 @@ def bias_table(name: str, world: World, sizes: list[int], repeats: int, seed: in
         sd = off[:, -1].std(ddof=1)
         cells = " | ".join(f"{value:+.3g}" for value in off.mean(0))
         print(
-            f"| {name} | {n:,} | {cells} | {off[:, 1].std(ddof=1):.2g} | {sd:.2g} | {error[0] / sd:.2f} "
-            f"| {error[1]:.0%} | {error[2]:.0%} |",
+            f"| {name} | {n:,} | {world.truth:.3g} | {cells} | {off[:, 1].std(ddof=1):.2g} | {sd:.2g} "
+            f"| {error[0] / sd:.2f} | {error[1]:.0%} | {error[2]:.0%} |",
             flush=True,
         )
 
@@ -258,7 +258,7 @@ def main() -> None:
     options = parser.parse_args()
     repeats, seed = options.repeats, options.seed
     few = max(2, repeats * 2 // 5)
-    columns = ("features", "n", *(f"bias, {name}" for name in NAMES), "sd, half-split", "sd, ours", "se / sd",
+    columns = ("features", "n", "truth", *(f"bias, {name}" for name in NAMES), "sd, half-split", "sd, ours", "se / sd",
                "coverage", "unseen")  # fmt: skip
 
     def wanted(title: str, *columns: str) -> bool:
