@@ -50,9 +50,9 @@ def test_twenty_presses_are_twenty_votes_in_order_and_move_the_board(voter: Vote
     cells = voter.page.locator('[data-testid="stDataFrame"] [role="gridcell"]')
     cells.first.wait_for(state="attached", timeout=PATIENCE)
     shown = cells.all_text_contents()
-    # After the name come the rating, its interval and Elo.
+    # After the name come the rating, its interval, the chance of the first place, and Elo.
     elo = {row.name: row.elo for row in board.rows}
-    assert {name: float(shown[shown.index(name) + 3]) for name in elo} == pytest.approx(elo)
+    assert {name: float(shown[shown.index(name) + 4]) for name in elo} == pytest.approx(elo)
     assert board.votes == 20
     assert "libtorch" not in voter.server.memory_maps()
 
