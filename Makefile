@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint lock bench-fid bench-fid-protocols bench-teddies bench-ratings bench-board bench-judge bench-judge-endpoint bench-judge-injection bench-frechet simulate-fid simulate-coverage simulate-matchmaking install clean
+.PHONY: demo test lint lock bench-fid bench-fid-protocols bench-memory bench-teddies bench-ratings bench-board bench-judge bench-judge-endpoint bench-judge-injection bench-frechet simulate-fid simulate-coverage simulate-matchmaking install clean
 
 demo: install
 	@exec $(BIN)/arena demo
@@ -23,6 +23,10 @@ bench-teddies: install
 # is a quick look.
 bench-fid: install
 	$(BIN)/python benchmarks/fid.py
+
+# Peak memory of `arena stats` from 500 to 50,000 images.
+bench-memory: install
+	$(BIN)/python benchmarks/statistics_memory.py
 
 # How far apart are the protocols of FID on the same images?
 bench-fid-protocols: install

@@ -16,17 +16,26 @@ def snippets(page: str) -> list[str]:
     return SNIPPET.findall((ROOT / page).read_text())
 
 
-def test_fid_in_five_lines(tmp_path: Path) -> None:
-    """The README's lines, word for word, beside two folders of rendered teddies."""
-    [code] = snippets("README.md")
-    assert len(code.strip().splitlines()) == 5, "an import, a blank line and three more: five lines"
+def printed(page: str, folder: Path) -> list[str]:
+    """What the page's only snippet prints, word for word, beside two folders of rendered teddies."""
+    [code] = snippets(page)
     for name, seed in (("real", "1"), ("generated", "2")):
-        subprocess.run(
-            [sys.executable, "-m", "arena.cli", "teddies", name, "--n", "8", "--seed", seed], cwd=tmp_path, check=True
-        )
-    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "arena.cli", "teddies", name, "--n", "8", "--seed", seed]
+        subprocess.run(command, cwd=folder, check=True)
+    environment = {**os.environ, "HOME": str(folder), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["fid-clean@1", "kid@1"]
+    return done.stdout.splitlines()
+
+
+def test_fid_in_five_lines(tmp_path: Path) -> None:
+    assert len(snippets("README.md")[0].strip().splitlines()) == 5, "an import, a blank line and three more"
+    assert [line.split()[0] for line in printed("README.md", tmp_path)] == ["fid-clean@1", "kid@1"]
+
+
+def test_features_and_distance_step_by_step(tmp_path: Path) -> None:
+    first, second = printed("docs/fid.md", tmp_path)
+    value, fingerprint = first.split()
+    assert float(value) > 0 and len(fingerprint) == 64 and second == "() ()"
