@@ -26,6 +26,7 @@ from diffusers.utils import logging
 
 from arena import questions
 from arena.domain import Outcome
+from arena.errors import WeightsError
 from arena.teddy import judge_data as ask
 from arena.teddy.attributes import AttributeReader, truth
 from arena.teddy.contestants import TEDDIES
@@ -57,7 +58,10 @@ def main() -> None:
     options = _parser().parse_args()
     torch.set_num_threads(options.threads)
     logging.set_verbosity_error()
-    model = local.LocalModel(options.model, batch=options.batch)
+    try:
+        model = local.LocalModel(options.model, batch=options.batch) if options.model else local.embedded(options.batch)
+    except WeightsError as error:
+        raise SystemExit(str(error)) from None
     _questions(model, options.questions)
     matches = [*_matches(options.prompts)]
     judge = Judge(model)
@@ -70,7 +74,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=local.EMBEDDED, help="another folder, or an id of the hub")
+    parser.add_argument("--model", help="a folder or an id of the hub instead of the embedded judge")
     parser.add_argument("--questions", type=int, default=500, help="held-out scenes to ask about")
     parser.add_argument("--prompts", type=int, default=60, help="held-out captions drawn by each contestant")
     parser.add_argument("--attacked", type=int, default=10, help="pairs under each attack")
@@ -144,7 +148,8 @@ def _pairs(matches: Sequence[Match], verdicts: Sequence[Verdict]) -> None:
     print(f"pairs consistent    {_share(sum(bool(verdict.consistent) for verdict in scored), len(scored))}")
     first = sum(verdict.picked_first for verdict in scored)
     second = sum(answer.word == questions.SECOND for v in scored for answer in (v.left_first, v.right_first))
-    print(f"position bias       P(first) - P(second) = {(first - second) / (2 * len(scored)):+.3f}")
+    if scored:
+        print(f"position bias       P(first) - P(second) = {(first - second) / (2 * len(scored)):+.3f}")
     print(f"outcomes            {dict(Counter(str(verdict.outcome) for verdict in verdicts))}")
 
 

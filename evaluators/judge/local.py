@@ -29,9 +29,17 @@ TOP = 20
 _MODEL_FILES = {".safetensors", ".json", ".jinja", ".model", ".txt", ".bin"}
 
 
-def embedded(batch: int = 32) -> LocalModel:
-    """The judge that ships with the arena. It knows teddy bears and nothing else."""
-    return LocalModel(EMBEDDED, name="teddy-judge", batch=batch, device="cpu")
+def embedded(batch: int = 32, folder: Path = EMBEDDED) -> LocalModel:
+    """The judge of the embedded world, which knows teddy bears and nothing else.
+
+    Raises WeightsError where its training has not been run, see docs/judge.md.
+    """
+    if not (folder / "config.json").is_file():
+        raise WeightsError(
+            f"The embedded judge is not trained yet: {folder} holds no model; docs/judge.md says how to train it; "
+            "name another judge meanwhile, such as local:FOLDER."
+        )
+    return LocalModel(folder, name="teddy-judge", batch=batch, device="cpu")
 
 
 class LocalModel:

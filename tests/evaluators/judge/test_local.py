@@ -11,7 +11,7 @@ import torch
 from arena import questions
 from arena.errors import WeightsError
 from evaluators.judge.base import Question
-from evaluators.judge.local import LocalModel, disarmed
+from evaluators.judge.local import LocalModel, disarmed, embedded
 from evaluators.judge.modes import Judge, Pair, Shown
 
 RNG = np.random.default_rng(0)
@@ -113,6 +113,11 @@ def test_what_is_no_model_says_so(tmp_path):
         LocalModel(tmp_path)
     with pytest.raises(WeightsError, match="nobody/nothing"):
         LocalModel("nobody/nothing")
+
+
+def test_an_embedded_judge_without_weights_says_how_to_get_them(tmp_path):
+    with pytest.raises(WeightsError, match=r"not trained yet: .* holds no model; .*docs/judge\.md.*local:FOLDER"):
+        embedded(folder=tmp_path)
 
 
 def test_a_model_without_a_chat_template_is_refused(folder, tmp_path):
