@@ -126,7 +126,6 @@ def script_of(path: Path):
 
 
 def test_openvino_gives_the_same_features_to_rounding(features: np.ndarray):
-    pytest.importorskip("openvino", reason="the extra is not installed")
     extractor = open_extractor(CLEAN, engine="openvino", batch_size=4, threads=2)
     found = extractor(noise(7))
     assert relative(found, features) < 1e-5
