@@ -1,6 +1,6 @@
 """Folders of images, read honestly: every file is scored, listed as dropped with a reason, or listed as ignored.
 
-    folder -> list_images -> decode -> uint8 RGB arrays
+    folder -> list_folder -> decode -> uint8 RGB arrays
 
 What decoding does, in this order, is `RECIPE`: it changes scores, so it belongs in their protocol.
 """
@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -44,9 +41,6 @@ RECIPE = {
 PLAIN_RECIPE = {"all": "Pillow's convert('RGB') of the first frame"}
 EXIF_ORIENTATION = 0x0112
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -63,36 +57,6 @@ class Decoder:
 
     settings: Mapping[str, str]
     convert: Callable[[Image.Image], Decoded]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageFolder:
-    """The images of a folder, in path order; iterating decodes them anew, a few ahead, as uint8 RGB (h, w, 3).
-
-    `dropped` holds (path, reason), `converted` holds (path, note), `ignored` has no image suffix;
-    paths in them are relative to the folder.
-    """
-
-    path: Path
-    files: tuple[Path, ...]
-    dropped: tuple[tuple[str, str], ...] = ()
-    converted: tuple[tuple[str, str], ...] = ()
-    ignored: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return _ahead(decode, self.files)
-
-
-def list_images(folder: Path | str) -> list[Path]:
-    """Every file below the folder with an image suffix, sorted by path; hidden files and folders are skipped.
-
-    Linked folders are followed, each once. Raises ImageError where the folder is missing, a file, or unreadable.
-    """
-    listing = list_folder(folder)
-    return [listing.folder / name for name in listing.images]
 
 
 def decode(source: Path | str | bytes) -> np.ndarray:
@@ -138,46 +102,6 @@ def read_bytes(path: Path) -> bytes:
         raise ImageError(
             f"{path} cannot be read ({error.strerror or error}): check the path and its permissions."
         ) from error
-
-
-def read_folder(
-    folder: Path | str,
-    *,
-    limit: int | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> ImageFolder:
-    """Decodes every image of the folder once, to know before anything slow starts what can be scored.
-
-    With `limit`, stops at the first `limit` good images in path order. `progress(done, total)` counts files.
-    Raises ImageError where fewer than two images are left.
-    """
-    folder = Path(folder)
-    listing = list_folder(folder)
-    require_images(listing)
-    images = [folder / name for name in listing.images]
-    good: list[Path] = []
-    dropped: list[tuple[str, str]] = []
-    converted: list[tuple[str, str]] = []
-    for done, (file, found) in enumerate(_ahead(_inspect, images), start=1):
-        name = file.relative_to(folder).as_posix()
-        if isinstance(found, ImageError):
-            dropped.append((name, str(found)))
-        else:
-            good.append(file)
-            converted.extend((name, note) for note in found)
-        progress(done, len(images))
-        if limit is not None and len(good) == limit:
-            break
-    if len(good) < MINIMUM_IMAGES:
-        raise ImageError(too_few(folder, len(good), dropped))
-    return ImageFolder(folder, tuple(good), tuple(dropped), tuple(converted), listing.ignored)
-
-
-def _inspect(file: Path) -> tuple[Path, tuple[str, ...] | ImageError]:
-    try:
-        return file, decode_noted(file).notes
-    except ImageError as error:
-        return file, error
 
 
 def require_images(listing: Listing) -> None:
@@ -251,20 +175,6 @@ def _leads_outside(root: str, real_parent: str, parent: str, entry: str) -> bool
 
 def _refuse_unreadable(error: OSError) -> None:
     raise ImageError(f"Folder {error.filename} cannot be listed ({error.strerror}): check its permissions.") from error
-
-
-def _ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """`map` in order, on a few threads (Pillow decodes outside the interpreter lock), never far ahead of its reader."""
-    threads = min(8, os.cpu_count() or 1)
-    remaining = iter(items)
-    pool = ThreadPoolExecutor(threads)
-    try:
-        waiting = deque(pool.submit(function, item) for item in islice(remaining, 2 * threads))
-        while waiting:
-            yield waiting.popleft().result()
-            waiting.extend(pool.submit(function, item) for item in islice(remaining, 1))
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _to_rgb(image: Image.Image) -> Decoded:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -269,10 +269,6 @@ class _Waiting:
     place: int = 0
 
     @property
-    def started(self) -> bool:
-        return self.batch is None or self.batch.features is not None
-
-    @property
     def ready(self) -> bool:
         return self.batch is None or (self.batch.features is not None and self.batch.features.done())
 
@@ -286,12 +282,12 @@ class _Waiting:
 def _in_order(sources: Iterable[Source], reader: _Reader, pool: ThreadPoolExecutor) -> Iterator[Image]:
     """Every image, with its features or dropped, in the order of the sources.
 
-    Images that need the network gather until a batch is full; those behind them in line wait too. With as many
-    batches under way as there are threads, and one more, the line moves no faster than they do.
+    Images that need the network gather until a batch is full; those behind them in line wait too. While more batches
+    are under way than there are threads nothing more is read, and any of them that ends lets it go on.
     """
     extractor = reader.extractor
     line: deque[_Waiting] = deque()
-    under_way: deque[Future[np.ndarray]] = deque()
+    under_way: list[Future[np.ndarray]] = []
     batch = _Batch()
     for image in _ahead(reader.read, sources, pool, extractor.batch_size + AHEAD * extractor.threads):
         line.append(_Waiting(image, batch, len(batch.images)) if image.prepared is not None else _Waiting(image))
@@ -300,11 +296,12 @@ def _in_order(sources: Iterable[Source], reader: _Reader, pool: ThreadPoolExecut
         if len(batch.images) == extractor.batch_size or (batch.images and len(line) >= MOST_WAITING):
             under_way.append(batch.start(reader, pool))
             batch = _Batch()
-        while under_way and under_way[0].done():
-            under_way.popleft()
-        full = len(under_way) > extractor.threads or len(line) >= MOST_WAITING
-        while line and (line[0].ready or (full and line[0].started)):
-            yield line.popleft().finished()
+        while line and (line[0].ready or len(line) >= MOST_WAITING or len(under_way) > extractor.threads):
+            if line[0].ready or len(line) >= MOST_WAITING:
+                yield line.popleft().finished()
+            else:
+                wait(under_way, return_when=FIRST_COMPLETED)
+                under_way = [features for features in under_way if not features.done()]
     if batch.images:
         batch.start(reader, pool)
     while line:

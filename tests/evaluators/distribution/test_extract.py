@@ -5,11 +5,13 @@ The network is tiny (one multiplication an image), so that what is tested is the
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -165,11 +167,11 @@ def test_a_cache_that_cannot_be_written_costs_a_notice_not_the_features(tiny, fo
     assert "is off" in found.notices[0]
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_shards_are_the_whole_in_parts(tiny, folder, count):
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_shards_are_the_whole_in_parts(tiny, folder, n):
     """To the bit, whatever the thread count and batches of each."""
     whole = extract(folder, tiny)
-    parts = [extract(folder, replace(tiny, threads=1 + i % 2), shard=(i + 1, count), minimum=0) for i in range(count)]
+    parts = [extract(folder, replace(tiny, threads=1 + i % 2), shard=(i + 1, n), minimum=0) for i in range(n)]
     assert sorted(name for part in parts for name in part.names) == sorted(whole.names)
     by_name = {name: row for part in parts for name, row in zip(part.names, part.features, strict=True)}
     np.testing.assert_array_equal(np.stack([by_name[name] for name in whole.names]), whole.features)
@@ -218,12 +220,32 @@ def test_a_gpus_way_is_the_same_set(tiny, folder):
 
 
 def test_a_stream_left_halfway_leaves_no_threads(tiny, folder):
-    import threading
-
     parts = stream(folder, tiny)
     next(parts)
     parts.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("features")]
+
+
+def test_one_slow_batch_does_not_stop_the_others(tiny, monkeypatch):
+    """The line waits for the first in it only while every thread has work."""
+    run, prepare = Extractor.run, Extractor.prepare
+    batches, images, nearly_all_read = itertools.count(1), itertools.count(1), threading.Event()
+    waited: list[bool] = []
+
+    def slow_once(self, batch):
+        if next(batches) == 2:
+            waited.append(nearly_all_read.wait(30))
+        return run(self, batch)
+
+    def counted(self, pixels):
+        if next(images) == 90:
+            nearly_all_read.set()
+        return prepare(self, pixels)
+
+    monkeypatch.setattr(Extractor, "run", slow_once)
+    monkeypatch.setattr(Extractor, "prepare", counted)
+    extract(blocks(1, 100), tiny)
+    assert waited == [True]
 
 
 def test_cached_images_do_not_pile_up_behind_one_that_is_not(tiny, tmp_path, monkeypatch):
