@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage against their definitions, their expectations, and a jackknife by hand."""
+"""Precision, recall, density and coverage against their definitions, their expectations, and halves split by hand."""
 
 from __future__ import annotations
 
@@ -45,36 +45,36 @@ def small_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
-@pytest.mark.parametrize(("n", "m"), [(40, 30), (30, 41), (7, 60)])
+@pytest.mark.parametrize(("n", "m"), [(40, 30), (30, 41), (12, 60)])
 def test_blocks_give_the_definition(small_blocks, k, n, m):
     x, y = normal(n, 3, 0), normal(m, 3, 1, 0.8, 0.4)
     np.testing.assert_array_equal(values(prdc(x, y, k)), plain(x, y, k))
 
 
-@pytest.mark.parametrize("k", [1, 2, 4])
-def test_errors_are_the_jackknife_of_both_sides_done_by_hand(small_blocks, k):
-    """Each image really left out, and everything measured anew: equal to rounding."""
-    x, y = normal(22, 2, 0), normal(19, 2, 1, 0.8, 0.4)
-    variance = np.zeros(4)
-    for side in (0, 1):
-        sets = [x, y]
-        left_out = []
-        for i in range(len(sets[side])):
-            rest = list(sets)
-            rest[side] = np.delete(sets[side], i, 0)
-            left_out.append(plain(*rest, k))
-        n = len(left_out)
-        variance += (n - 1) / n * ((np.array(left_out) - np.mean(left_out, 0)) ** 2).sum(0)
-    found = prdc(x, y, k)
-    np.testing.assert_allclose([getattr(found, name).se for name in FIGURES], np.sqrt(variance), rtol=1e-9, atol=1e-12)
+def test_errors_are_those_of_halves_done_by_hand(small_blocks):
+    x, y = normal(31, 2, 0), normal(31, 2, 1, 0.8, 0.4)
+    rng = np.random.default_rng(3)
+    apart = []
+    for _ in range(32):
+        order = rng.permutation(31)
+        one, two = (plain(x[half], y[half], 4) for half in (order[:16], order[16:]))
+        apart.append((one - two) ** 2)
+    found = prdc(x, y, 4, seed=3)
+    np.testing.assert_allclose([getattr(found, name).se for name in FIGURES], np.sqrt(np.mean(apart, 0) / 4), rtol=1e-9)
+
+
+def test_intervals_keep_to_the_range_of_the_figure():
+    found = prdc(normal(40, 2, 0), normal(40, 2, 1))
     for name in FIGURES:
         figure = getattr(found, name)
-        assert figure.high - figure.value == pytest.approx(1.96 * figure.se, rel=1e-3)
+        assert figure.low == pytest.approx(max(figure.value - 1.96 * figure.se, 0), rel=1e-3)
+        top = figure.value + 1.96 * figure.se
+        assert figure.high == pytest.approx(top if name == "density" else min(top, 1), rel=1e-3)
 
 
 @pytest.mark.parametrize(("n", "m", "k"), [(150, 150, 5), (120, 60, 3), (60, 120, 5)])
 def test_equal_distributions_have_their_expectations(n, m, k):
-    """E density = 1, E coverage = 1 - prod (n - i) / (n + m - i); the errors are never too small on average."""
+    """E density = 1, E coverage = 1 - prod (n - i) / (n + m - i); errors are those that repeats show, to 25%."""
     found = [prdc(normal(n, 8, 2 * i), normal(m, 8, 2 * i + 1), k) for i in range(100)]
     table = np.array([values(each) for each in found])
     sd = table.std(0)
@@ -82,8 +82,8 @@ def test_equal_distributions_have_their_expectations(n, m, k):
     covered = 1 - np.prod([(n - i) / (n + m - i) for i in range(1, k + 1)])
     assert abs(table[:, 3].mean() - covered) < 3 * sd[3] / 10 + 2e-3  # the formula is for large n
     errors = np.sqrt(np.mean([[getattr(each, name).se ** 2 for name in FIGURES] for each in found], 0))
-    assert (errors > 0.9 * sd).all()
-    assert (errors < 2.6 * sd).all()
+    assert (errors > 0.75 * sd).all()
+    assert (errors < 1.25 * sd).all()
 
 
 def test_swapping_the_sides_swaps_precision_and_recall():
@@ -118,9 +118,9 @@ def test_images_that_are_all_the_same_have_empty_balls():
 @pytest.mark.parametrize(
     ("x", "y", "k", "error", "reason"),
     [
-        (normal(6, 3, 0), normal(9, 3, 1), 5, DataError, "real features have 6 rows, but at least 7"),
-        (normal(9, 3, 0), normal(9, 4, 1), 5, DataError, "3 and 4 dimensions"),
-        (normal(9, 3, 0), normal(9, 3, 1) * np.nan, 5, DataError, "generated features are NaN"),
+        (normal(6, 3, 0), normal(9, 3, 1), 5, DataError, "real features have 6 rows, but at least 12"),
+        (normal(12, 3, 0), normal(12, 4, 1), 5, DataError, "3 and 4 dimensions"),
+        (normal(12, 3, 0), normal(12, 3, 1) * np.nan, 5, DataError, "generated features are NaN"),
         (normal(9, 3, 0), normal(9, 3, 1), 0, UsageError, "k must be at least 1, got 0"),
     ],
 )
