@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class Server:
             )  # fmt: skip
         self._await()
 
-    def _await(self, seconds: float = 60) -> None:
+    def _await(self, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:
@@ -144,10 +145,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     running = Server(arena, port)
-    running.start()
-    yield running
-    running.stop()
-    arena.store.engine.dispose()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+        arena.store.engine.dispose()
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +178,26 @@ def voter(context: Any, server: Server) -> Iterator[Voter]:
     yield Voter(context.new_page(), server)
     for page in context.pages:
         page.close()
+
+
+Axe = Callable[[Any], list[str]]
+
+
+@pytest.fixture(scope="session")
+def axe() -> Axe:
+    """`axe(page)`: what axe-core finds serious or critical on the page as it stands, shadow roots included; [] is good.
+
+    One line for each rule: its impact, its id, what it asks for, and where it is broken.
+    """
+    source = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+
+    def run(page: Any) -> list[str]:
+        page.evaluate(f"window.axe || (() => {{ {source} }})()")
+        found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+        return [told(one) for one in found["violations"] if one["impact"] in ("serious", "critical")]
+
+    def told(violation: dict[str, Any]) -> str:
+        places = [f"{node['target']} {node['html'][:120]}" for node in violation["nodes"][:5]]
+        return f"{violation['impact']} {violation['id']}: {violation['help']}: {'; '.join(places)}"
+
+    return run

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from arena.services.leaderboard import leaderboard
-from tests.browser.conftest import NAMES, PATIENCE, Server, Voter
+from tests.browser.conftest import NAMES, PATIENCE, Axe, Server, Voter
 
 pytestmark = pytest.mark.browser
 
@@ -262,3 +262,20 @@ def test_the_boxes_are_equal_and_nothing_shifts(voter: Voter, width: int) -> Non
     # The theme is found although the server was started in another folder.
     background = voter.page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
     assert background == "rgb(253, 252, 250)"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(voter: Voter, axe: Axe, scheme: str) -> None:
+    voter.page.emulate_media(color_scheme=scheme)
+    voter.open()
+    voter.press("ArrowLeft")
+    voter.page.locator(".reveal").wait_for(timeout=PATIENCE)
+    assert axe(voter.page) == []
+
+
+def test_axe_would_find_a_picture_without_words_inside_the_surface(voter: Voter, axe: Axe) -> None:
+    voter.open()
+    voter.shown()
+    voter.page.locator(".frame img").first.evaluate("(image) => image.removeAttribute('alt')")
+    (found,) = axe(voter.page)
+    assert found.startswith("critical image-alt")
