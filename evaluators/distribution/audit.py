@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -20,6 +19,7 @@ from PIL import Image
 
 from arena.errors import ImageError
 from evaluators.distribution.extract import pixels_sha256
+from evaluators.distribution.features import usable_cores, worker_threads
 from evaluators.images import decode_noted, list_folder, read_bytes, require_images
 
 # Annex K.1 of the JPEG standard (ITU T.81): the luminance table that libjpeg scales by quality.
@@ -82,15 +82,25 @@ def audit_folders(
         require_images(listing)
         facts: dict[str, ImageFacts] = {}
         pixels: dict[str, str] = {}
-        for done, name in enumerate(listing.images, start=1):
-            with suppress(ImageError):  # what cannot be decoded is dropped, and said, where scores are made
-                content = read_bytes(listing.folder / name)
-                pixels[name] = pixels_sha256(decode_noted(content).pixels)
-                facts[name] = look(content)
-            progress(side, done, len(listing.images))
+        with worker_threads(usable_cores()) as pool:
+            seen = pool.map(_facts_and_pixels, (listing.folder / name for name in listing.images))
+            for done, (name, found) in enumerate(zip(listing.images, seen, strict=True), start=1):
+                if found is not None:
+                    facts[name], pixels[name] = found
+                progress(side, done, len(listing.images))
         sides.append((facts, pixels))
     (ours, our_pixels), (theirs, their_pixels) = sides
     return audit(ours, theirs, our_pixels, their_pixels)
+
+
+def _facts_and_pixels(path: Path) -> tuple[ImageFacts, str] | None:
+    """None of what cannot be decoded: it is dropped, and said, where scores are made."""
+    try:
+        content = read_bytes(path)
+        pixels = pixels_sha256(decode_noted(content).pixels)
+        return look(content), pixels
+    except ImageError:
+        return None
 
 
 def look(source: Path | bytes) -> ImageFacts:

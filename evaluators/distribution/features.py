@@ -76,7 +76,7 @@ def open_extractor(
         device,
         engine,
         batch_size or (CPU_BATCH if device == "cpu" else GPU_BATCH),
-        threads or min(MOST_THREADS, _cores()),
+        threads or min(MOST_THREADS, usable_cores()),
     )
 
 
@@ -351,8 +351,8 @@ def _check_choices(
         _check_cuda(device)
 
 
-def _cores() -> int:
-    """Those that this process may use, where the system tells."""
+def usable_cores() -> int:
+    """Cores that this process may use, where the system tells."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
