@@ -224,6 +224,57 @@ class BallotRow(Base):
     at: Mapped[datetime | None]
 
 
+class ErasedVoterRow(Base):
+    """A person who asked to be forgotten: the id is no one's any more, and no cookie brings it back. Append-only."""
+
+    __tablename__ = "erased_voters"
+    voter_id: Mapped[str] = mapped_column(ForeignKey("voters.id"), primary_key=True)
+    at: Mapped[datetime]
+
+
+class DecisionRow(Base):
+    """What an admin decided, when and why. Append-only; the newest decision on a subject holds (see `db.decisions`)."""
+
+    __tablename__ = "decisions"
+    __table_args__ = (Index(None, "topic", "subject"),)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    admin: Mapped[str] = mapped_column(String(64))
+    topic: Mapped[str] = mapped_column(String(16))
+    subject: Mapped[str] = mapped_column(String(128))
+    action: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text)
+    value: Mapped[dict[str, Any]]
+    at: Mapped[datetime]
+
+
+class OwnPromptRow(Base):
+    """A voter's own prompt on its way to a battle: waiting, working, ready or failed.
+
+    `left_id` and `right_id`: the contestants that were drawn for it, with `probability`. `counts`: whether a vote on it
+    counts on people's board. `run_id`: the worker that has it, `attempts` how many had it.
+    """
+
+    __tablename__ = "own_prompts"
+    __table_args__ = (CheckConstraint("probability > 0 AND probability <= 1", name="probability"),)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    voter_id: Mapped[str] = mapped_column(ForeignKey("voters.id"), index=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"))
+    left_id: Mapped[int] = mapped_column(ForeignKey("contestants.id"))
+    right_id: Mapped[int] = mapped_column(ForeignKey("contestants.id"))
+    seed: Mapped[int] = mapped_column(BigInteger)
+    policy: Mapped[str] = mapped_column(String(64))
+    probability: Mapped[float]
+    counts: Mapped[bool]
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    done: Mapped[int] = mapped_column(SmallInteger)
+    attempts: Mapped[int] = mapped_column(SmallInteger)
+    reason: Mapped[str] = mapped_column(Text)
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
+    battle_id: Mapped[int | None] = mapped_column(ForeignKey("battles.id"), index=True)
+    at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
 class JudgeRow(Base):
     """A judge as a voter. Append-only: other settings are another judge."""
 

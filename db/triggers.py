@@ -5,6 +5,7 @@ from __future__ import annotations
 LEDGER = ("votes", "vote_exclusions")
 LATER = ("imported_votes",)
 VERDICTS = ("judges", "verdicts", "verdict_battles")
+DECISIONS = ("decisions", "erased_voters")
 """Ledgers of later migrations, on PostgreSQL guarded by the function that the first one made."""
 
 
