@@ -95,8 +95,9 @@ class Prompt:
 class Contestant:
     """What is ranked: a backend with frozen settings (weights revision, steps, guidance, size).
 
-    Pages call it "model". `card` holds facts for the reader (organisation, licence, ingredients)
-    and is not part of the identity; `settings` is.
+    Pages call it "model". `settings` are its identity: other settings are another contestant. `running` says how it is
+    run (device, key's variable, how many requests at once) and changes no pixel on purpose; `card` holds facts for the
+    reader (organisation, licence, ingredients).
     """
 
     name: str
@@ -104,10 +105,12 @@ class Contestant:
     settings: Mapping[str, Any] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
     id: int | None = None
+    running: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise ValueError(f"a Contestant needs a name, got {self.name!r}")
+        object.__setattr__(self, "running", frozen_mapping(self.running))
         object.__setattr__(self, "settings", frozen_mapping(self.settings))
         object.__setattr__(self, "card", frozen_mapping(self.card))
 
@@ -137,7 +140,11 @@ class ImageRef:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One attempt of a contestant at a prompt with a seed: an image, or a failure with its reason."""
+    """One attempt of a contestant at a prompt with a seed: an image, or a failure with its reason.
+
+    `seconds` it took; `cost_usd` is None where it is not known, and otherwise says by `cost_source` how it is known:
+    "provider", "usage*price_table@DATE", "price_table@DATE" or "gpu_seconds*USD/h".
+    """
 
     contestant_id: int
     prompt_id: int
@@ -147,6 +154,7 @@ class Generation:
     cost_usd: float | None = None
     failure: str | None = None
     id: int | None = None
+    cost_source: str | None = None
 
     def __post_init__(self) -> None:
         if (self.image is None) == (self.failure is None):
@@ -155,6 +163,10 @@ class Generation:
             raise ValueError("a failed Generation needs a reason")
         if self.seconds is not None and not self.seconds >= 0:
             raise ValueError(f"seconds must be >= 0, got {self.seconds!r}")
+        if self.cost_usd is not None and not 0 <= self.cost_usd < float("inf"):
+            raise ValueError(f"a cost in USD must be >= 0 and finite, got {self.cost_usd!r}")
+        if (self.cost_usd is None) != (self.cost_source is None):
+            raise ValueError(f"a cost and its source go together, got {self.cost_usd!r} and {self.cost_source!r}")
 
 
 @dataclass(frozen=True, slots=True)

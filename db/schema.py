@@ -96,6 +96,7 @@ class ContestantRow(Base):
     backend: Mapped[str] = mapped_column(String(64))
     settings: Mapped[dict[str, Any]]
     card: Mapped[dict[str, Any]]
+    running: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     fingerprint: Mapped[str] = mapped_column(String(64), index=True)
 
 
@@ -117,6 +118,7 @@ class GenerationRow(Base):
     media_type: Mapped[str | None] = mapped_column(String(32))
     seconds: Mapped[float | None]
     cost_usd: Mapped[float | None]
+    cost_source: Mapped[str | None] = mapped_column(String(64))
     failure: Mapped[str | None] = mapped_column(Text)
     at: Mapped[datetime]
 

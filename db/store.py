@@ -162,23 +162,30 @@ class Store:
             return sorted({*asked, *voted} - {""})
 
     def add_contestant(self, contestant: Contestant) -> Contestant:
-        """Store it, or update the card of the one with the same name and settings.
+        """Store it, or update card and running of the one with the same name and settings; see `add_contestants`."""
+        [stored] = self.add_contestants([contestant])
+        return stored
 
-        Raises UsageError when the name is taken by other settings: what was voted on must not change.
+    def add_contestants(self, contestants: Iterable[Contestant]) -> list[Contestant]:
+        """Store them, or update card and running of those with the same name and settings: all of them or none.
+
+        Raises UsageError when a name is taken by other settings: what was voted on must not change.
         """
         with self._writing() as session:
-            row = session.scalar(select(ContestantRow).where(ContestantRow.name == contestant.name))
-            if row is None:
-                row = self._new_contestant(session, contestant)
-            elif row.fingerprint != contestant.fingerprint:
-                raise UsageError(
-                    f"The contestant {contestant.name!r} exists with other settings, and votes were cast on those; "
-                    "choose another name for the new ones."
-                )
-            else:
-                row.card = dict(contestant.card)
-            session.flush()
-            return _contestant(row)
+            return [_contestant(self._put_contestant(session, contestant)) for contestant in contestants]
+
+    def _put_contestant(self, session: Session, contestant: Contestant) -> ContestantRow:
+        row = session.scalar(select(ContestantRow).where(ContestantRow.name == contestant.name))
+        if row is None:
+            return self._new_contestant(session, contestant)
+        if row.fingerprint != contestant.fingerprint:
+            raise UsageError(
+                f"The contestant {contestant.name!r} exists with other settings, and votes were cast on those; "
+                "choose another name for the new ones."
+            )
+        row.card, row.running = dict(contestant.card), dict(contestant.running)
+        session.flush()
+        return row
 
     @staticmethod
     def _new_contestant(session: Session, contestant: Contestant) -> ContestantRow:
@@ -187,6 +194,7 @@ class Store:
             backend=contestant.backend,
             settings=dict(contestant.settings),
             card=dict(contestant.card),
+            running=dict(contestant.running),
             fingerprint=contestant.fingerprint,
         )
         session.add(row)
@@ -883,7 +891,7 @@ def _prompt(row: PromptRow) -> Prompt:
 
 
 def _contestant(row: ContestantRow) -> Contestant:
-    return Contestant(row.name, row.backend, row.settings, row.card, row.id)
+    return Contestant(row.name, row.backend, row.settings, row.card, row.id, row.running)
 
 
 def _generation_values(generation: Generation) -> dict[str, Any]:
@@ -898,6 +906,7 @@ def _generation_values(generation: Generation) -> dict[str, Any]:
         "media_type": image and image.media_type,
         "seconds": generation.seconds,
         "cost_usd": generation.cost_usd,
+        "cost_source": generation.cost_source,
         "failure": generation.failure,
         "at": now(),
     }
@@ -907,7 +916,10 @@ def _generation(row: GenerationRow) -> Generation:
     image = None
     if row.sha256 is not None:
         image = ImageRef(row.sha256, row.width or 0, row.height or 0, row.media_type or "")
-    return Generation(row.contestant_id, row.prompt_id, row.seed, image, row.seconds, row.cost_usd, row.failure, row.id)
+    return Generation(
+        row.contestant_id, row.prompt_id, row.seed, image, row.seconds, row.cost_usd, row.failure, row.id,
+        row.cost_source,
+    )  # fmt: skip
 
 
 def _battle(row: BattleRow, prompt: PromptRow, left: GenerationRow, right: GenerationRow) -> Battle:
