@@ -43,6 +43,10 @@ class Blobs:
             ) from error
         return sha256
 
+    def remove(self, sha256: str) -> None:
+        """Delete the file for good; nothing happens where there is none."""
+        self.path(sha256).unlink(missing_ok=True)
+
     def get(self, sha256: str) -> bytes:
         """The bytes; raises DataError when the file is gone or no longer what was stored."""
         try:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, delete, exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
-from arena.domain import Battle, JudgeAnswer, JudgeCard, JudgeVerdict, Outcome, RunState, VoterKind
+from arena.domain import OWN_PROMPT, Battle, JudgeAnswer, JudgeCard, JudgeVerdict, Outcome, RunState, VoterKind
 from arena.questions import FIRST, SECOND
 from db.schema import (
     BattleRow,
@@ -307,12 +307,12 @@ class Verdicts:
 
     def voted_by_people(self, voter_id: str | None = None) -> list[Battle]:
         """One battle for each two generations that people voted on (this one, where given), in the order of the first
-        votes."""
+        votes; without prompts that voters typed, which no judge gets to see."""
         query = (
             _battles()
             .join(VoteRow, VoteRow.battle_id == BattleRow.id)
             .join(VoterRow, VoterRow.id == VoteRow.voter_id)
-            .where(VoterRow.kind == VoterKind.PERSON)
+            .where(VoterRow.kind == VoterKind.PERSON, PromptRow.source != OWN_PROMPT)
             .order_by(VoteRow.id)
         )
         if voter_id is not None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from itsdangerous import BadSignature, Signer
 
+from db.personal import Personal
+
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
 
@@ -19,14 +21,14 @@ def new_voter_token(arena: Arena) -> str:
 
 
 def voter_id(arena: Arena, token: str | None) -> str | None:
-    """The id inside a token; None when it is missing, cut or forged."""
+    """The id inside a token; None when it is missing, cut or forged, or its voter asked to be forgotten."""
     if not token:
         return None
     try:
         found = _signer(arena).unsign(token).decode()
     except (BadSignature, UnicodeDecodeError):
         return None
-    return found if found.startswith(PREFIX) else None
+    return found if found.startswith(PREFIX) and not Personal(arena.store).is_erased(found) else None
 
 
 def _signer(arena: Arena) -> Signer:
