@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from arena import questions
 from arena.domain import frozen_mapping
+from arena.endpoints import backoff, checked_url
 from arena.errors import EndpointError, UsageError
 from arena.settings import secret, variable_name
 from evaluators.judge import openai_format as chat
@@ -187,13 +186,9 @@ class OpenAIChat:
             if found.wait_s > self.limits.longest_wait_s:
                 found = found._replace(what=f"{found.what}, and it asks to wait {found.wait_s:.0f} s")
                 break
-            await asyncio.sleep(max(found.wait_s, self._backoff(attempt)))
+            pause = backoff(attempt, self.limits.first_wait_s, self.limits.longest_wait_s)
+            await asyncio.sleep(max(found.wait_s, pause))
         return found, sum(spent) if spent else None
-
-    def _backoff(self, attempt: int) -> float:
-        """Doubles with every attempt. Half of it is drawn, so that those who failed together do not return together."""
-        longest = min(self.limits.longest_wait_s, self.limits.first_wait_s * 2 ** (attempt - 1))
-        return longest * random.uniform(0.5, 1)
 
     async def _paid(
         self, line: Connection, question: Question, body: Mapping[str, Any]
@@ -327,19 +322,6 @@ def _budget(limit_usd: float | None, prices: Prices | None) -> Budget:
 
 def _refuses_options(found: Completion | Trouble) -> bool:
     return isinstance(found, Trouble) and found.status in (400, 405, 415, 422, 501)
-
-
-def checked_url(base_url: str) -> str:
-    """The address without a slash at its end. Raises UsageError for what is no address, or holds a key or password."""
-    parts = urlsplit(base_url)
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise UsageError(
-            f"The address of {parts.hostname} holds more than scheme, host and path; put a key into an environment "
-            "variable and name that (it is not shown here)."
-        )
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{base_url!r} is no address of an endpoint; one looks like http://localhost:8000/v1.")
-    return base_url.rstrip("/")
 
 
 def _run(work: Coroutine[Any, Any, Found]) -> Found:

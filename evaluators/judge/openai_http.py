@@ -7,30 +7,19 @@ here, and what a server says is cleared of the key.
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import logging
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from arena.endpoints import HEADERS, LOGGERS, Clearing, authorities, cleared, comes_again, never, retry_after
 from evaluators.judge.base import Token
 from evaluators.judge.openai_format import Completion, Trouble, error_text, read
 
 if TYPE_CHECKING:
     import httpx2
     import openai
-
-HEADERS = {"host", "connection", "accept", "content-type", "content-length"}
-"""What is sent of the client's headers. It would add others, some of them from the environment of OpenAI's tools."""
-SHORTEST_KEY = 8
-"""Shorter keys ("EMPTY", "none") are no secrets, and striking them out would spoil answers."""
-LOGGERS = ("openai._base_client", "httpx2", "httpcore2.connection", "httpcore2.proxy", "httpcore2.http11")
-NOT_NOW = {408, 409, 425, 429}
-NEVER = {401: "the key is refused", 402: "there is nothing left to pay with", 404: "no such address or model"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +59,7 @@ class Connection:
         self._limits = limits
         self._client = _client(base_url, key, limits)
         self._clear = lambda text: cleared(text, key)
-        self._log_filter = _Clearing(self._clear)
+        self._log_filter = Clearing(self._clear)
 
     async def __aenter__(self) -> Connection:
         for name in LOGGERS:
@@ -145,7 +134,7 @@ def _client(base_url: str, key: str | None, limits: Limits) -> openai.AsyncOpenA
             request.headers["authorization"] = f"Bearer {key}"
 
     http = openai.DefaultAsyncHttpxClient(
-        verify=_authorities(),
+        verify=authorities(),
         follow_redirects=False,
         timeout=openai.Timeout(limits.read_s, connect=limits.connect_s, pool=None),
         limits=httpx2.Limits(max_connections=limits.concurrency),
@@ -154,14 +143,6 @@ def _client(base_url: str, key: str | None, limits: Limits) -> openai.AsyncOpenA
     return openai.AsyncOpenAI(
         api_key="unused", base_url=base_url, http_client=http, timeout=http.timeout, max_retries=0
     )
-
-
-@functools.cache
-def _authorities() -> ssl.SSLContext:
-    """Read once: that takes longer than many a question."""
-    import httpx2
-
-    return httpx2.create_ssl_context()
 
 
 def _measured(most: int) -> Any:
@@ -200,34 +181,9 @@ def refused(status: int, headers: Mapping[str, str], body: str) -> Trouble:
     what = f"HTTP {status}"
     if 300 <= status < 400:
         return Trouble(f"{what}, the endpoint has moved; name its new address", status=status, final=True)
-    # OpenAI says with a 429 that an account is empty, which no waiting mends.
-    never = NEVER.get(402 if "insufficient_quota" in body else status)
-    if never:
-        return Trouble(f"{what}, {never}", said, status=status, final=True)
-    again = status in NOT_NOW or (status >= 500 and status != 501)
-    return Trouble(what, said, again, retry_after(headers), status=status)
-
-
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float:
-    """Seconds that a server asks to wait (RFC 9110, section 10.2.3: seconds or a date); 0 without a usable value."""
-    value = headers.get("retry-after", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = _seconds_until(value, now or datetime.now(UTC))
-    return seconds if seconds > 0 else 0.0
-
-
-def _seconds_until(date: str, now: datetime) -> float:
-    try:
-        return (parsedate_to_datetime(date) - now).total_seconds()
-    except (ValueError, TypeError):
-        return 0.0
-
-
-def cleared(text: str, key: str | None) -> str:
-    """The text with every occurrence of the key struck out."""
-    return text if key is None or len(key) < SHORTEST_KEY else text.replace(key, "[key]")
+    if reason := never(status, body):
+        return Trouble(f"{what}, {reason}", said, status=status, final=True)
+    return Trouble(what, said, comes_again(status), retry_after(headers), status=status)
 
 
 def _without_key(found: Completion | Trouble, clear: Callable[[str], str]) -> Completion | Trouble:
@@ -236,18 +192,6 @@ def _without_key(found: Completion | Trouble, clear: Callable[[str], str]) -> Co
     if isinstance(found, Completion) and found.tokens is not None:
         texts["tokens"] = tuple(_clear_token(token, clear) for token in found.tokens)
     return found._replace(**texts)
-
-
-class _Clearing(logging.Filter):
-    """Strikes the key out of what the client's libraries log: a server may send it back in a header."""
-
-    def __init__(self, clear: Callable[[str], str]) -> None:
-        super().__init__()
-        self._clear = clear
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self._clear(record.getMessage()), None
-        return True
 
 
 def _clear_token(token: Token, clear: Callable[[str], str]) -> Token:

@@ -6,6 +6,8 @@ import asyncio
 import math
 from dataclasses import dataclass
 
+from arena import spending
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -41,40 +43,27 @@ def cost(usage: Usage | None, prices: Prices | None) -> float | None:
     return None if prices is None else prices.of(usage.input_tokens, usage.output_tokens)
 
 
-class Budget:
-    """What may still be spent, in USD; `limit_usd` None is no limit.
-
-    `spent_usd` counts what is known to be spent, and what was held where the true cost is not known. Used in one event
-    loop at a time.
-    """
+class Budget(spending.Budget):
+    """One whose holders wait for others to settle. Used in one event loop at a time."""
 
     def __init__(self, limit_usd: float | None = None) -> None:
-        if limit_usd is not None and not (math.isfinite(limit_usd) and limit_usd > 0):
-            raise ValueError(f"a spend limit is more than 0 USD, got {limit_usd!r}; leave it out for no limit")
-        self.limit_usd = limit_usd
-        self.spent_usd = 0.0
-        self._held: list[float] = []
+        super().__init__(limit_usd)
         self._waiting: list[asyncio.Future[None]] = []
 
     async def hold(self, most_usd: float) -> bool:
         """Holds an amount, if need be after others are settled; False if it can never be afforded."""
-        while not self._affords(most_usd):
-            if not self._held:
+        while not self.affords(most_usd):
+            if not self.held:
                 return False
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             await waiter
-        self._held.append(most_usd)
+        self.held.append(most_usd)
         return True
 
     def settle(self, held_usd: float, cost_usd: float | None) -> None:
-        """Replaces an amount that was held by what it came to; None: not known, so all of it counts as spent."""
-        self._held.remove(held_usd)
-        self.spent_usd += held_usd if cost_usd is None else cost_usd
+        super().settle(held_usd, cost_usd)
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
-
-    def _affords(self, usd: float) -> bool:
-        return self.limit_usd is None or self.spent_usd + sum(self._held) + usd <= self.limit_usd
