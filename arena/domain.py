@@ -19,6 +19,10 @@ from typing import Any
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PEOPLE = "people"
 """The board of people's votes."""
+ASIDE = "aside"
+"""The board of votes that are kept and count on no one's: of an excluded voter, or on a prompt that does not count."""
+OWN_PROMPT = "own prompt"
+"""Source and category of a prompt that a voter typed: its battle is that voter's alone, and nobody else sees it."""
 VOTES_BACKEND = "votes"
 """The backend of a contestant that is known from imported votes alone: it makes no images."""
 
@@ -45,6 +49,23 @@ class Outcome(StrEnum):
     def mirrored(self) -> Outcome:
         """The same verdict once the sides are swapped."""
         return {Outcome.LEFT: Outcome.RIGHT, Outcome.RIGHT: Outcome.LEFT}.get(self, self)
+
+
+class ReportReason(StrEnum):
+    """What a voter finds wrong with a pair: REVEALS its maker, by a signature or a watermark."""
+
+    UNSAFE = "unsafe"
+    BROKEN = "broken"
+    REVEALS = "reveals"
+
+
+class ReasonTag(StrEnum):
+    """Why a voter chose as they did; optional."""
+
+    PROMPT = "prompt"
+    REALISM = "realism"
+    AESTHETICS = "aesthetics"
+    TEXT = "text"
 
 
 class VoterKind(StrEnum):
@@ -199,7 +220,11 @@ class Battle:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What one voter said of one battle. Append-only."""
+    """What one voter said of one battle. Append-only.
+
+    How it was shown, where known: the `recipe` of the pictures (`services.display`), and whether the voter had
+    `swapped` them on screen; `outcome` names the battle's own sides all the same.
+    """
 
     battle_id: int
     voter_id: str
@@ -207,6 +232,8 @@ class Vote:
     at: datetime
     decision_seconds: float | None = None
     id: int | None = None
+    recipe: str | None = None
+    swapped: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outcome", Outcome(self.outcome))

@@ -12,9 +12,11 @@
     ├── DatabaseError          the database cannot be opened by this version
     │   └── DatabaseTooNew     it was written by a newer version
     ├── GenerationError        a backend could not make an image
+    │   └── OutOfMemory        not so many at once
     └── VoteRefused            a vote that must not be counted
         ├── DuplicateVote      this voter already voted on this battle
-        └── UnknownBattle      no such battle was drawn for this voter
+        ├── UnknownBattle      no such battle was drawn for this voter
+        └── BattleExpired      the battle was drawn too long ago
 
 A message is one sentence that holds the bad value and says what to do.
 """
@@ -79,7 +81,18 @@ class DatabaseTooNew(DatabaseError):
 
 
 class GenerationError(ArenaError):
-    """A backend could not make an image; the message becomes the Generation's failure."""
+    """A backend could not make an image; the message becomes the Generation's failure.
+
+    `paid`: the attempt may have cost something all the same.
+    """
+
+    def __init__(self, message: str, *, paid: bool = False):
+        super().__init__(message)
+        self.paid = paid
+
+
+class OutOfMemory(GenerationError):
+    """The images do not fit into memory at once; fewer may."""
 
 
 class VoteRefused(ArenaError):
@@ -92,3 +105,7 @@ class DuplicateVote(VoteRefused):
 
 class UnknownBattle(VoteRefused):
     """No such battle was drawn for this voter."""
+
+
+class BattleExpired(VoteRefused):
+    """The battle was drawn too long ago: it is offered to nobody any more."""

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from arena.domain import Outcome, RunKind, RunState, VoterKind
+from arena.domain import Outcome, ReasonTag, ReportReason, RunKind, RunState, Side, VoterKind
 
 # SQLite only counts up an INTEGER primary key by itself; elsewhere ids are 64 bit.
 Id = BigInteger().with_variant(Integer, "sqlite")
@@ -164,15 +164,69 @@ class VoteRow(Base):
     outcome: Mapped[Outcome] = mapped_column(text_enum(Outcome))
     decision_seconds: Mapped[float | None]
     at: Mapped[datetime]
+    recipe: Mapped[str | None] = mapped_column(String(32))
+    swapped: Mapped[bool | None]
 
 
 class VoteExclusionRow(Base):
-    """A vote that no longer counts, with the reason: an undo, or a moderator's decision."""
+    """A vote that no longer counts, with the reason: an undo, or a moderator's decision.
+
+    `ballot_id`: the number of the ballot that it took away, where there was one.
+    """
 
     __tablename__ = "vote_exclusions"
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     vote_id: Mapped[int] = mapped_column(ForeignKey("votes.id"), unique=True)
     reason: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime]
+    ballot_id: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class ReportRow(Base):
+    """A battle that its voter reported: what is wrong, and with which side (None: both, or not said). Append-only."""
+
+    __tablename__ = "reports"
+    __table_args__ = (UniqueConstraint("battle_id", "voter_id"),)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    battle_id: Mapped[int] = mapped_column(ForeignKey("battles.id"))
+    voter_id: Mapped[str] = mapped_column(ForeignKey("voters.id"))
+    reason: Mapped[ReportReason] = mapped_column(text_enum(ReportReason))
+    side: Mapped[Side | None] = mapped_column(text_enum(Side))
+    at: Mapped[datetime]
+
+
+class VoteTagRow(Base):
+    """One reason that a voter gave for a vote. Append-only."""
+
+    __tablename__ = "vote_tags"
+    vote_id: Mapped[int] = mapped_column(ForeignKey("votes.id"), primary_key=True)
+    tag: Mapped[ReasonTag] = mapped_column(text_enum(ReasonTag), primary_key=True)
+    at: Mapped[datetime]
+
+
+class NamedBattleRow(Base):
+    """A battle whose makers its voter is shown: asked for as such, or brought back by an undo. Append-only.
+
+    Apart from `battles`, so that no vote on it can ever reach the ledger of votes.
+    """
+
+    __tablename__ = "named_battles"
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    token: Mapped[str] = mapped_column(String(64), unique=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"))
+    left_id: Mapped[int] = mapped_column(ForeignKey("generations.id"))
+    right_id: Mapped[int] = mapped_column(ForeignKey("generations.id"))
+    drawn_for: Mapped[str] = mapped_column(ForeignKey("voters.id"), index=True)
+    undone_vote_id: Mapped[int | None] = mapped_column(ForeignKey("votes.id"), unique=True)
+    at: Mapped[datetime]
+
+
+class NamedVoteRow(Base):
+    """What its voter said of a named battle; no outcome: put aside. Append-only, and read by no rating system."""
+
+    __tablename__ = "named_votes"
+    named_battle_id: Mapped[int] = mapped_column(ForeignKey("named_battles.id"), primary_key=True)
+    outcome: Mapped[Outcome | None] = mapped_column(text_enum(Outcome))
     at: Mapped[datetime]
 
 
@@ -210,6 +264,8 @@ class BallotRow(Base):
     __table_args__ = (
         # Holds all that a clustered board reads, in the order in which it is added up.
         Index(None, "board", "voter_key", "left_id", "right_id", "outcome", "count"),
+        # How others voted on the same prompt and pair.
+        Index(None, "prompt_key", "left_id", "right_id"),
     )
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     board: Mapped[str] = mapped_column(String(128))
@@ -357,6 +413,20 @@ class RatingRow(Base):
     board_id: Mapped[int] = mapped_column(ForeignKey("boards.id", ondelete="CASCADE"), primary_key=True)
     contestant_id: Mapped[int] = mapped_column(ForeignKey("contestants.id"), primary_key=True)
     value: Mapped[float]
+
+
+class RatingCheckpointRow(Base):
+    """A board's ratings after a ballot in the past, so that taking back a later one needs no replay from the first.
+
+    `exclusions`: how many were known then, as in `boards`; `exclusion_id`: the last of them. Derived, as the board.
+    """
+
+    __tablename__ = "rating_checkpoints"
+    board_id: Mapped[int] = mapped_column(ForeignKey("boards.id", ondelete="CASCADE"), primary_key=True)
+    last_vote_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    exclusions: Mapped[int] = mapped_column(BigInteger)
+    exclusion_id: Mapped[int] = mapped_column(BigInteger)
+    ratings: Mapped[dict[str, Any]]
 
 
 class ProtocolRow(Base):

@@ -17,6 +17,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from arena.domain import (
+    ASIDE,
+    OWN_PROMPT,
     PEOPLE,
     Battle,
     Contestant,
@@ -35,16 +37,19 @@ from arena.domain import (
     VoteFilter,
     VoterKind,
 )
-from arena.errors import DuplicateVote, UnknownBattle, UnknownName, UsageError
-from db import ballots
+from arena.errors import BattleExpired, DuplicateVote, UnknownBattle, UnknownName, UsageError
+from db import ballots, checkpoints, decisions
 from db import engine as engines
+from db.decisions import Action, Topic, Withdrawn
 from db.schema import (
     BallotRow,
     BattleRow,
     BoardRow,
     ContestantRow,
+    DecisionRow,
     GenerationRow,
     ImportedVoteRow,
+    OwnPromptRow,
     PromptRow,
     ProtocolRow,
     RatingRow,
@@ -137,22 +142,31 @@ class Store:
     # Prompts and contestants
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> list[Prompt]:
-        """Store those whose text is new; returns all of them with their ids, in order."""
+        """Store those whose text is new; returns all of them with their ids, in order.
+
+        A prompt that only a voter had typed so far becomes everyone's when it is added from another source.
+        """
         prompts = list(prompts)
         with self._writing() as session:
             for prompt in prompts:
+                values = {"category": prompt.category, "tags": list(prompt.tags), "source": prompt.source}
                 session.execute(
                     self._insert(PromptRow)
-                    .values(text=prompt.text, category=prompt.category, tags=list(prompt.tags), source=prompt.source)
-                    .on_conflict_do_nothing(index_elements=["text"])
-                )
+                    .values(text=prompt.text, **values)
+                    .on_conflict_do_update(
+                        index_elements=["text"], set_=values,
+                        where=(PromptRow.source == OWN_PROMPT) & (prompt.source != OWN_PROMPT),
+                    )
+                )  # fmt: skip
             rows = session.scalars(select(PromptRow).where(PromptRow.text.in_([prompt.text for prompt in prompts])))
             stored = {row.text: _prompt(row) for row in rows}
         return [stored[prompt.text] for prompt in prompts]
 
     def prompts(self) -> list[Prompt]:
+        """Everyone's prompts, without those that voters typed for themselves."""
+        query = select(PromptRow).where(PromptRow.source != OWN_PROMPT).order_by(PromptRow.id)
         with self._reading() as session:
-            return [_prompt(row) for row in session.scalars(select(PromptRow).order_by(PromptRow.id))]
+            return [_prompt(row) for row in session.scalars(query)]
 
     def categories(self) -> list[str]:
         """The categories of the prompts that have been voted on, and of all that could be."""
@@ -160,6 +174,12 @@ class Store:
             asked = session.scalars(select(PromptRow.category).distinct())
             voted = session.scalars(select(BallotRow.category).distinct())
             return sorted({*asked, *voted} - {""})
+
+    def prompt_categories(self) -> list[str]:
+        """The categories of the prompts there are."""
+        query = select(PromptRow.category).where(PromptRow.source != OWN_PROMPT).distinct()
+        with self._reading() as session:
+            return sorted({*session.scalars(query)} - {""})
 
     def add_contestant(self, contestant: Contestant) -> Contestant:
         """Store it, or update card and running of the one with the same name and settings; see `add_contestants`."""
@@ -212,6 +232,11 @@ class Store:
             raise UnknownName("contestant", name, known)
         return known[name]
 
+    def withdrawn(self) -> Withdrawn:
+        """What is kept from battles."""
+        with self._reading() as session:
+            return Withdrawn.of(session)
+
     # Generations
 
     def add_generations(self, generations: Iterable[Generation]) -> None:
@@ -261,18 +286,20 @@ class Store:
         )
 
     def prompts_with_images(self, category: str | None = None) -> dict[int, list[int]]:
-        """Contestant id -> ids of the prompts it has an image for."""
+        """Contestant id -> ids of the prompts it has an image for that may be drawn: nothing retired or hidden, and
+        no prompt that a voter typed."""
         query = (
             select(GenerationRow.contestant_id, GenerationRow.prompt_id)
-            .where(GenerationRow.sha256.is_not(None))
+            .join(PromptRow, PromptRow.id == GenerationRow.prompt_id)
+            .where(GenerationRow.sha256.is_not(None), PromptRow.source != OWN_PROMPT)
             .distinct()
             .order_by(GenerationRow.contestant_id, GenerationRow.prompt_id)
         )
         if category is not None:
-            query = query.join(PromptRow, PromptRow.id == GenerationRow.prompt_id).where(PromptRow.category == category)
+            query = query.where(PromptRow.category == category)
         found: dict[int, list[int]] = {}
         with self._reading() as session:
-            for contestant_id, prompt_id in session.execute(query):
+            for contestant_id, prompt_id in session.execute(query.where(Withdrawn.of(session).shows())):
                 found.setdefault(contestant_id, []).append(prompt_id)
         return found
 
@@ -290,7 +317,7 @@ class Store:
             return [(min(a, b), max(a, b), prompt) for a, b, prompt in session.execute(query)]
 
     def generation_for(self, contestant_id: int, prompt_id: int) -> Generation:
-        """The contestant's oldest image for the prompt."""
+        """The contestant's oldest image for the prompt that is not hidden."""
         query = (
             select(GenerationRow)
             .where(
@@ -302,7 +329,8 @@ class Store:
             .limit(1)
         )
         with self._reading() as session:
-            return _generation(session.scalars(query).one())
+            hidden = Withdrawn.of(session).generations
+            return _generation(session.scalars(query.where(GenerationRow.id.not_in(hidden))).one())
 
     def media_type(self, prompt_id: int, sha256: str) -> str:
         """Of an image of this prompt; PNG where there is none."""
@@ -336,14 +364,17 @@ class Store:
             session.flush()
             return replace(battle, id=row.id)
 
-    def open_battles(self, voter_id: str, category: str | None = None) -> list[Battle]:
-        """Battles drawn for this voter that were neither voted on nor skipped, oldest first."""
+    def open_battles(self, voter_id: str, category: str | None = None, since: datetime | None = None) -> list[Battle]:
+        """Battles drawn for this voter (since then), neither voted on nor skipped nor withdrawn; oldest first."""
         voted = exists().where(VoteRow.battle_id == BattleRow.id, VoteRow.voter_id == voter_id)
         skipped = exists().where(SkipRow.battle_id == BattleRow.id, SkipRow.voter_id == voter_id)
         query = _battles().where(BattleRow.drawn_for == voter_id, ~voted, ~skipped).order_by(BattleRow.id)
         if category is not None:
             query = query.where(PromptRow.category == category)
+        if since is not None:
+            query = query.where(BattleRow.at >= since)
         with self._reading() as session:
+            query = query.where(Withdrawn.of(session).allows(_LEFT, _RIGHT))
             return [_battle(*row) for row in session.execute(query)]
 
     def battle(self, token: str) -> Battle:
@@ -351,10 +382,12 @@ class Store:
         with self._reading() as session:
             return self._battle(session, token)
 
-    def _battle(self, session: Session, token: str) -> Battle:
+    def _battle(self, session: Session, token: str, since: datetime | None = None) -> Battle:
         row = session.execute(_battles().where(BattleRow.token == token)).one_or_none()
         if row is None:
             raise UnknownBattle(f"There is no battle {token[:40]!r}; reload the page to get a new one.")
+        if since is not None and row[0].at < since:
+            raise BattleExpired(f"That pair was drawn on {row[0].at:%d %B %Y}, too long ago; vote on a new one.")
         return _battle(*row)
 
     def add_skip(self, battle_id: int, voter_id: str) -> None:
@@ -378,44 +411,67 @@ class Store:
         parameters: Mapping[str, Any],
         start: float,
         rate: Rate,
+        since: datetime | None = None,
+        recipe: str | None = None,
+        swapped: bool | None = None,
     ) -> CastVote:
-        """Add a vote and bring the board up to it, in one transaction.
+        """Add a vote and bring the board up to it, in one transaction. `recipe`, `swapped`: how it was shown.
 
         The board's row is locked before the vote gets its id, so that ids are given in the order in which votes
         become visible, on every database: the board after vote n is the replay of votes 1 to n.
-        Raises UnknownBattle and DuplicateVote; then nothing has changed.
+        Raises UnknownBattle, DuplicateVote, and BattleExpired for one drawn before `since`; then nothing has changed.
         """
         with self._writing() as session:
             row = self._locked_board(session, board, parameters)
-            battle = self._battle(session, token)
+            battle = self._battle(session, token, since)
             if battle.drawn_for != voter_id:
                 raise UnknownBattle(
                     f"The battle {token[:40]!r} was drawn for another voter; reload the page to get your own."
                 )
             before = self._up_to_date(session, row, rate)
-            vote = self._add_vote(session, battle, voter_id, outcome, decision_seconds)
+            vote = self._add_vote(session, battle, voter_id, outcome, decision_seconds, recipe, swapped)
             ballot = self._add_ballot(session, battle, vote)
             pair = VotedPair(ballot.id, battle.left.contestant_id, battle.right.contestant_id, outcome)
             after = before
             if ballot.board == board:
                 after = rate([pair], before)
+                self._keep_checkpoint(session, row, pair.vote_id, after)
                 row.last_vote_id = pair.vote_id
                 self._save_ratings(session, row.id, {id: after[id] for id in (pair.left_id, pair.right_id)})
-            votes = session.scalar(select(func.count()).select_from(VoteRow).where(VoteRow.voter_id == voter_id)) or 0
             both = (pair.left_id, pair.right_id)
             return CastVote(
                 vote,
                 battle,
                 {id: before.get(id, start) for id in both},
                 {id: after.get(id, start) for id in both},
-                votes,
+                self._standing_votes(session, voter_id),
             )
 
+    @staticmethod
+    def _standing_votes(session: Session, voter_id: str) -> int:
+        """How many votes of this voter there are that were not excluded."""
+        excluded = exists().where(VoteExclusionRow.vote_id == VoteRow.id)
+        query = select(func.count()).select_from(VoteRow).where(VoteRow.voter_id == voter_id, ~excluded)
+        return session.scalar(query) or 0
+
     def _add_vote(
-        self, session: Session, battle: Battle, voter_id: str, outcome: Outcome, decision_seconds: float | None
+        self,
+        session: Session,
+        battle: Battle,
+        voter_id: str,
+        outcome: Outcome,
+        decision_seconds: float | None,
+        recipe: str | None = None,
+        swapped: bool | None = None,
     ) -> Vote:
         row = VoteRow(
-            battle_id=battle.id, voter_id=voter_id, outcome=outcome, decision_seconds=decision_seconds, at=now()
+            battle_id=battle.id,
+            voter_id=voter_id,
+            outcome=outcome,
+            decision_seconds=decision_seconds,
+            at=now(),
+            recipe=recipe,
+            swapped=swapped,
         )
         session.add(row)
         try:
@@ -424,14 +480,14 @@ class Store:
             raise DuplicateVote(
                 f"You already voted on the battle {battle.token[:40]!r}; your first vote stands."
             ) from error
-        return Vote(row.battle_id, row.voter_id, row.outcome, row.at, row.decision_seconds, row.id)
+        return _vote(row)
 
     @staticmethod
     def _add_ballot(session: Session, battle: Battle, vote: Vote) -> BallotRow:
-        """A person's vote goes to the people's board, a judge's to the judge's own."""
+        """A person's vote goes to the people's board or aside, a judge's to the judge's own."""
         kind = session.scalars(select(VoterRow.kind).where(VoterRow.id == vote.voter_id)).one()
         row = BallotRow(
-            board=PEOPLE if kind is VoterKind.PERSON else vote.voter_id,
+            board=_peoples_board(session, vote) if kind is VoterKind.PERSON else vote.voter_id,
             vote_id=vote.id,
             left_id=battle.left.contestant_id,
             right_id=battle.right.contestant_id,
@@ -455,10 +511,20 @@ class Store:
             .on_conflict_do_nothing(index_elements=["name"])
         )
         row = session.scalars(select(BoardRow).where(BoardRow.name == name).with_for_update()).one()
-        if row.parameters != dict(parameters) or row.exclusions != self._exclusions(session):
+        excluded = self._exclusions(session)
+        if row.parameters != dict(parameters):
+            checkpoints.forget(session, row.id)
+        if row.parameters != dict(parameters) or row.exclusions != excluded:
             session.execute(delete(RatingRow).where(RatingRow.board_id == row.id))
-            row.parameters, row.last_vote_id, row.exclusions = dict(parameters), 0, self._exclusions(session)
+            last, ratings = checkpoints.newest(session, row.id, excluded)
+            self._save_ratings(session, row.id, ratings)
+            row.parameters, row.last_vote_id, row.exclusions = dict(parameters), last, excluded
         return row
+
+    @staticmethod
+    def _keep_checkpoint(session: Session, row: BoardRow, last: int, ratings: Ratings) -> None:
+        if checkpoints.due(row.last_vote_id, last):
+            checkpoints.save(session, row.id, last, ratings, row.exclusions)
 
     def _up_to_date(self, session: Session, row: BoardRow, rate: Rate) -> dict[int, float]:
         """The board's ratings after every vote now in the ledger."""
@@ -466,6 +532,7 @@ class Store:
         missed = self._voted_pairs(session, after=row.last_vote_id)
         if missed:
             ratings = rate(missed, ratings)
+            self._keep_checkpoint(session, row, missed[-1].vote_id, ratings)
             row.last_vote_id = missed[-1].vote_id
             self._save_ratings(session, row.id, ratings)
         return dict(ratings)
@@ -486,17 +553,23 @@ class Store:
 
     @staticmethod
     def _exclusions(session: Session) -> int:
-        return session.scalar(select(func.count()).select_from(VoteExclusionRow)) or 0
+        """How often votes stopped counting: a vote that was restored may be excluded again."""
+        ledger = select(func.count()).select_from(VoteExclusionRow).scalar_subquery()
+        again = DecisionRow.topic == Topic.VOTE, DecisionRow.action == Action.EXCLUDE
+        decided = select(func.count()).select_from(DecisionRow).where(*again).scalar_subquery()
+        return session.scalar(select(ledger + decided)) or 0
 
     def ratings(self, board: str, parameters: Mapping[str, Any], rate: Rate) -> tuple[dict[int, float], int]:
         """The board's ratings and the last vote they count; computed from the ledger where the cache lags behind."""
         with self._reading() as session:
             row = session.scalars(select(BoardRow).where(BoardRow.name == board)).one_or_none()
-            usable = (
-                row is not None and row.parameters == dict(parameters) and row.exclusions == self._exclusions(session)
-            )
-            ratings = self._ratings(session, row.id) if row is not None and usable else {}
-            last = row.last_vote_id if row is not None and usable else 0
+            last, ratings = 0, {}
+            if row is not None and row.parameters == dict(parameters):
+                excluded = self._exclusions(session)
+                if row.exclusions == excluded:
+                    last, ratings = row.last_vote_id, self._ratings(session, row.id)
+                else:
+                    last, ratings = checkpoints.newest(session, row.id, excluded)
             missed = self._voted_pairs(session, after=last)
         return (rate(missed, ratings), missed[-1].vote_id) if missed else (ratings, last)
 
@@ -576,7 +649,7 @@ class Store:
     def judges(self) -> list[str]:
         """The boards of judges: the voter ids of those that have votes."""
         with self._reading() as session:
-            boards = session.scalars(select(BallotRow.board).distinct().where(BallotRow.board != PEOPLE))
+            boards = session.scalars(select(BallotRow.board).distinct().where(BallotRow.board.not_in([PEOPLE, ASIDE])))
             return sorted(boards)
 
     def voted_images(self, votes: VoteFilter) -> list[VotedImages]:
@@ -613,20 +686,21 @@ class Store:
         if voter_id is not None:
             query = query.where(VoteRow.voter_id == voter_id)
         with self._reading() as session:
-            return [
-                Vote(row.battle_id, row.voter_id, row.outcome, row.at, row.decision_seconds, row.id)
-                for row in session.scalars(query)
-            ]
+            return [_vote(row) for row in session.scalars(query)]
 
     def exclude_vote(self, vote_id: int, reason: str) -> None:
         """Stop counting a vote; the vote itself stays in the ledger."""
         with self._writing() as session:
-            session.execute(
-                self._insert(VoteExclusionRow)
-                .values(vote_id=vote_id, reason=reason, at=now())
-                .on_conflict_do_nothing(index_elements=["vote_id"])
-            )
-            session.execute(delete(BallotRow).where(BallotRow.vote_id == vote_id))
+            self._exclude_vote(session, vote_id, reason)
+
+    def _exclude_vote(self, session: Session, vote_id: int, reason: str) -> None:
+        ballot = session.scalar(select(BallotRow.id).where(BallotRow.vote_id == vote_id))
+        session.execute(
+            self._insert(VoteExclusionRow)
+            .values(vote_id=vote_id, reason=reason, at=now(), ballot_id=ballot)
+            .on_conflict_do_nothing(index_elements=["vote_id"])
+        )
+        session.execute(delete(BallotRow).where(BallotRow.vote_id == vote_id))
 
     # Votes from elsewhere
 
@@ -807,6 +881,12 @@ class Store:
             return [_score(row, protocol) for row, protocol in session.execute(query)]
 
 
+def _peoples_board(session: Session, vote: Vote) -> str:
+    """People's board, unless the voter is excluded or the battle's own prompt does not count."""
+    own = session.scalar(select(OwnPromptRow.counts).where(OwnPromptRow.battle_id == vote.battle_id))
+    return ASIDE if own is False or decisions.is_excluded(session, vote.voter_id) else PEOPLE
+
+
 _PART = 10_000
 _KEYS = 1000
 _BASE = 1 << 24
@@ -933,6 +1013,10 @@ def _battle(row: BattleRow, prompt: PromptRow, left: GenerationRow, right: Gener
         drawn_for=row.drawn_for,
         id=row.id,
     )
+
+
+def _vote(row: VoteRow) -> Vote:
+    return Vote(row.battle_id, row.voter_id, row.outcome, row.at, row.decision_seconds, row.id, row.recipe, row.swapped)
 
 
 def _run(row: RunRow) -> Run:

@@ -1,4 +1,8 @@
-"""Battles and votes: draw blind pairs for a voter, take the vote, move both ratings, and only then say who it was."""
+"""Battles and votes: draw blind pairs for a voter, take the vote, move both ratings, and only then say who it was.
+
+A voter may also skip a pair, take the last vote back, report a pair, and give reasons for a vote. Pairs whose makers
+are shown are another service's, `named`.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,32 @@ import math
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from functools import partial
 from random import Random, SystemRandom
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from arena import matchmaking
-from arena.domain import PEOPLE, Battle, Outcome, Side, VotedPair
+from arena.domain import PEOPLE, Battle, Outcome, ReasonTag, ReportReason, Side, VotedPair
 from arena.errors import UnknownBattle, UsageError
 from arena.rating import elo
-from arena.services import counting, gate
+from arena.services import counting, display, gate
+from arena.services.display import Size
+from db.named import NamedBattles
+from db.voting import Voting
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
     from db.store import CastVote
 
+Choice = TypeVar("Choice", bound=StrEnum)
 BOARD = PEOPLE
 SYSTEM = "elo@1"
+LIFETIME = timedelta(days=7)
+"""A pair that was drawn longer ago is offered no more, and no vote on it is taken."""
+ENOUGH_OTHERS = 5
+"""Fewer other people's votes on a pair are not told: a share of them says little, and may say who they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +59,17 @@ class RevealedSide:
 
 
 @dataclass(frozen=True, slots=True)
+class Crowd:
+    """Of `total` other people who voted on the same prompt and contestants, how many said the `same`."""
+
+    same: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reveal:
+    """What a voter is told after the vote, by the battle's own sides; `swapped`: the voter saw them exchanged."""
+
     token: str
     outcome: Outcome
     prompt: str
@@ -53,6 +77,8 @@ class Reveal:
     right: RevealedSide
     voter_votes: int
     k_factor: float
+    crowd: Crowd | None = None
+    swapped: bool = False
 
 
 def elo_parameters(arena: Arena) -> dict[str, float | str]:
@@ -76,15 +102,19 @@ def open_battles(
 
     Empty when there are no two images of one prompt that this voter has not been shown.
     """
-    waiting = arena.store.open_battles(voter_id, category)[:n]
+    waiting = arena.store.open_battles(voter_id, category, _oldest())[:n]
     if len(waiting) < n:
         waiting += _draw_battles(arena, voter_id, n - len(waiting), category, rng or SystemRandom())
     return [BlindBattle(battle.token, battle.prompt.text, battle.prompt.category) for battle in waiting]
 
 
+def _oldest() -> datetime:
+    return datetime.now(UTC) - LIFETIME
+
+
 def _draw_battles(arena: Arena, voter_id: str, n: int, category: str | None, rng: Random) -> list[Battle]:
     prompts_of = gate.for_people(arena, arena.store.prompts_with_images(category))
-    seen = arena.store.seen_cells(voter_id)
+    seen = [*arena.store.seen_cells(voter_id), *NamedBattles(arena.store).cells(voter_id)]
     drawn: list[Battle] = []
     while len(drawn) < n and (draw := _draw(arena, matchmaking.candidates(prompts_of, seen), rng)):
         low, high = sorted((draw.left_id, draw.right_id))
@@ -97,7 +127,7 @@ def _draw_battles(arena: Arena, voter_id: str, n: int, category: str | None, rng
                     right=arena.store.generation_for(draw.right_id, draw.prompt_id),
                     policy=arena.settings.matchmaking,
                     probability=draw.probability,
-                    token=secrets.token_urlsafe(16),
+                    token=new_token(),
                     drawn_for=voter_id,
                 )
             )
@@ -113,31 +143,41 @@ def _draw(arena: Arena, choices: Mapping[matchmaking.Pair, list[int]], rng: Rand
 
 
 def vote(
-    arena: Arena, voter_id: str, token: str, outcome: Outcome | str, decision_seconds: float | None = None
+    arena: Arena,
+    voter_id: str,
+    token: str,
+    outcome: Outcome | str,
+    decision_seconds: float | None = None,
+    swapped: bool | None = None,
 ) -> Reveal:
     """Count a vote and say who made the images.
 
-    Raises UsageError for an unknown outcome, UnknownBattle and DuplicateVote; then nothing has changed.
+    `outcome` is by the battle's own sides, also where the voter had `swapped` them on screen.
+    Raises UsageError for an unknown outcome, UnknownBattle, BattleExpired and DuplicateVote; then nothing has changed.
     """
     cast = arena.store.cast_vote(
         token,
         voter_id,
-        _outcome(outcome),
+        _one_of(Outcome, outcome),
         _seconds(decision_seconds),
         board=BOARD,
         parameters=elo_parameters(arena),
         start=elo.START,
         rate=elo_rate(arena),
+        since=_oldest(),
+        recipe=display.RECIPE,
+        swapped=swapped,
     )
-    return _reveal(arena, cast)
+    return _reveal(arena, cast, bool(swapped))
 
 
-def _outcome(outcome: Outcome | str) -> Outcome:
+def _one_of(kind: type[Choice], value: Choice | str) -> Choice:
     try:
-        return Outcome(outcome)
+        return kind(value)
     except ValueError as error:
-        known = ", ".join(member.value for member in Outcome)
-        raise UsageError(f"Unknown outcome {str(outcome)[:40]!r}: choose one of {known}.") from error
+        words = {Outcome: "outcome", Side: "side"}.get(kind, "reason")
+        known = ", ".join(member.value for member in kind)
+        raise UsageError(f"Unknown {words} {str(value)[:40]!r}: choose one of {known}.") from error
 
 
 def _seconds(value: float | None) -> float | None:
@@ -145,7 +185,7 @@ def _seconds(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) and 0 <= value < 86_400 else None
 
 
-def _reveal(arena: Arena, cast: CastVote) -> Reveal:
+def _reveal(arena: Arena, cast: CastVote, swapped: bool) -> Reveal:
     names = {contestant.id: contestant.name for contestant in arena.store.contestants()}
     battle, outcome = cast.battle, cast.vote.outcome
     left, right = battle.left.contestant_id, battle.right.contestant_id
@@ -163,21 +203,75 @@ def _reveal(arena: Arena, cast: CastVote) -> Reveal:
         right=side(right, left, 1.0 - outcome.left_score),
         voter_votes=cast.voter_votes,
         k_factor=arena.settings.k_factor,
+        crowd=_crowd(arena, cast),
+        swapped=swapped,
     )
 
 
+def _crowd(arena: Arena, cast: CastVote) -> Crowd | None:
+    votes = Voting(arena.store).others(cast.battle, cast.vote.voter_id)
+    total = sum(votes.values())
+    return Crowd(votes[cast.vote.outcome], total) if total >= ENOUGH_OTHERS else None
+
+
 def skip(arena: Arena, voter_id: str, token: str) -> None:
-    """Put a battle aside for good; raises UnknownBattle for one that is not this voter's."""
+    """Put a battle aside; raises UnknownBattle for one that is not this voter's."""
+    arena.store.add_skip(_own(arena, voter_id, token), voter_id)
+
+
+def undo(arena: Arena, voter_id: str, token: str) -> None:
+    """Take back a skip, or the voter's last vote.
+
+    A skipped pair is open again. A vote stays in the ledger with a row that excludes it; since its makers were told,
+    the pair comes back with their names, and an answer to it counts on no board (`named`).
+    Raises UnknownBattle, and UsageError where there is nothing of this voter's to take back.
+    """
+    if not Voting(arena.store).take_back_skip(_own(arena, voter_id, token), voter_id):
+        NamedBattles(arena.store).take_back(token, voter_id, new_token())
+
+
+def report(arena: Arena, voter_id: str, token: str, reason: ReportReason | str, side: Side | str | None = None) -> None:
+    """Keep what is wrong with a battle for the operator, and put the battle aside.
+
+    `side`: the picture it is about; None for both. Raises UnknownBattle, and UsageError for an unknown reason or side.
+    """
+    known = _one_of(ReportReason, reason), None if side is None else _one_of(Side, side)
+    Voting(arena.store).add_report(_own(arena, voter_id, token), voter_id, *known)
+
+
+def tag(arena: Arena, voter_id: str, token: str, reason: ReasonTag | str) -> None:
+    """Add a reason to a vote. Raises UnknownBattle, and UsageError for an unknown reason or a battle without a vote."""
+    if not Voting(arena.store).add_tag(_own(arena, voter_id, token), voter_id, _one_of(ReasonTag, reason)):
+        raise UsageError("A reason belongs to a vote, and there is none of yours on that pair.")
+
+
+def _own(arena: Arena, voter_id: str, token: str) -> int:
+    """The id of a battle that was drawn for this voter."""
     battle = arena.store.battle(token)
     if battle.drawn_for != voter_id or battle.id is None:
         raise UnknownBattle(f"The battle {token[:40]!r} was drawn for another voter; reload the page to get your own.")
-    arena.store.add_skip(battle.id, voter_id)
+    return battle.id
 
 
-def image(arena: Arena, token: str, side: Side | str) -> tuple[bytes, str]:
+def new_token() -> str:
+    """A name for a battle that tells nothing and cannot be guessed."""
+    return secrets.token_urlsafe(16)
+
+
+def image(arena: Arena, token: str, side: Side | str, size: Size | str = Size.PAIR) -> tuple[bytes, str]:
     """The bytes and media type to show for one side; raises UnknownBattle, also for a side that does not exist."""
-    battle = arena.store.battle(token)
-    generation = {Side.LEFT.value: battle.left, Side.RIGHT.value: battle.right}.get(str(side))
-    if generation is None or generation.image is None:
+    battle = _shown_battle(arena, token)
+    if str(side) not in list(Side) or str(size) not in list(Size):
         raise UnknownBattle(f"A battle has a left and a right image, not {str(side)[:40]!r}.")
-    return arena.blobs.get(generation.image.sha256), generation.image.media_type
+    return display.side(arena, battle, Side(side), Size(size)), display.MEDIA_TYPE
+
+
+def _shown_battle(arena: Arena, token: str) -> Battle:
+    """A blind battle, or else a named one."""
+    try:
+        return arena.store.battle(token)
+    except UnknownBattle:
+        named = NamedBattles(arena.store).battle(token)
+        if named is None:
+            raise
+        return named.battle

@@ -1,46 +1,119 @@
-"""From what the browser sends to votes: read, cast once, remember what was confirmed."""
+"""From what the browser sends to what a voter did: read with suspicion, done once, and confirmed.
+
+An act is a JSON object with its own `id`, what to `do`, and the `token` of the pair it is about. The browser sends
+every act again until its id is among the settled ones, so each may be done more than once and counts once.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import streamlit as st
 
 from arena.bootstrap import Arena
-from arena.domain import Outcome
+from arena.domain import Outcome, ReasonTag, ReportReason, Side
 from arena.errors import ArenaError, DuplicateVote, UsageError, VoteRefused
-from arena.services import battles, gate
+from arena.services import battles, gate, named
 
-SKIP = "skip"
-MOST_BALLOTS = 64
+MOST_ACTS = 64
+LONGEST_ID = 64
 LONGEST_TOKEN = 512
 LONGEST_DECISION = 24 * 3600.0
 
-
-@dataclass(frozen=True, slots=True)
-class Ballot:
-    """One press: the battle's token, the outcome (None skips), and the seconds it took (None if unknown)."""
-
-    token: str
-    outcome: Outcome | None
-    seconds: float | None = None
+REPORTED = "Thank you. The pair is put aside, and the report is kept for whoever runs this arena."
+TAKEN_BACK = (
+    "Your last vote is taken back. You have been told who made these two, so an answer now is kept, but counts on no "
+    "leaderboard."
+)
 
 
 @dataclass
 class Sitting:
-    """What one open page knows: the ballots that are settled, the last reveal, and one sentence for the voter."""
+    """What one open page knows: the acts that are settled, what was last told, and one sentence for the voter."""
 
     id: str = field(default_factory=lambda: uuid4().hex)
     settled: list[str] = field(default_factory=list)
-    reveal: battles.Reveal | None = None
+    told: battles.Reveal | named.Answered | None = None
     notice: str = ""
 
-    def settle(self, token: str) -> None:
-        self.settled = [*self.settled, token][-MOST_BALLOTS:]
+    def settle(self, id: str) -> None:
+        self.settled = [*self.settled, id][-MOST_ACTS:]
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something a voter did to a pair."""
+
+    id: str
+    token: str
+
+    def perform(self, arena: Arena, voter_id: str, sitting: Sitting) -> None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Vote(Act):
+    """`outcome` is by the pair's own sides; `seconds` it took, None if unknown."""
+
+    outcome: Outcome
+    seconds: float | None = None
+    swapped: bool = False
+
+    def perform(self, arena: Arena, voter_id: str, sitting: Sitting) -> None:
+        if named.is_named(arena, self.token):
+            sitting.told = named.answer(arena, voter_id, self.token, self.outcome, self.swapped)
+        else:
+            sitting.told = battles.vote(arena, voter_id, self.token, self.outcome, self.seconds, self.swapped)
+
+
+@dataclass(frozen=True, slots=True)
+class Skip(Act):
+    def perform(self, arena: Arena, voter_id: str, sitting: Sitting) -> None:
+        if named.is_named(arena, self.token):
+            named.answer(arena, voter_id, self.token, None)
+        else:
+            battles.skip(arena, voter_id, self.token)
+
+
+@dataclass(frozen=True, slots=True)
+class Undo(Act):
+    """Takes back a skip, or the last vote."""
+
+    def perform(self, arena: Arena, voter_id: str, sitting: Sitting) -> None:
+        battles.undo(arena, voter_id, self.token)
+        if sitting.told and told_token(sitting.told) == self.token:
+            sitting.told = None
+        if any(pair.undone == self.token for pair in named.came_back(arena, voter_id)):
+            sitting.notice = TAKEN_BACK
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Act):
+    reason: ReportReason
+    side: Side | None = None
+
+    def perform(self, arena: Arena, voter_id: str, sitting: Sitting) -> None:
+        battles.report(arena, voter_id, self.token, self.reason, self.side)
+        sitting.notice = REPORTED
+
+
+@dataclass(frozen=True, slots=True)
+class Tag(Act):
+    """A reason for a vote."""
+
+    tag: ReasonTag
+
+    def perform(self, arena: Arena, voter_id: str, sitting: Sitting) -> None:
+        battles.tag(arena, voter_id, self.token, self.tag)
+
+
+def told_token(told: battles.Reveal | named.Answered) -> str:
+    return told.token if isinstance(told, battles.Reveal) else told.pair.token
 
 
 def this_sitting() -> Sitting:
@@ -50,23 +123,44 @@ def this_sitting() -> Sitting:
     return st.session_state["sitting"]
 
 
-def read_ballots(sent: Any) -> list[Ballot]:
-    """The ballots in what a browser sent; whatever is not a ballot is dropped, not guessed at."""
+def read_acts(sent: Any) -> list[Act]:
+    """The acts in what a browser sent; whatever is not an act is dropped, not guessed at."""
     entries = sent if isinstance(sent, list) else []
-    return [ballot for entry in entries[:MOST_BALLOTS] if (ballot := read_ballot(entry)) is not None]
+    return [act for entry in entries[:MOST_ACTS] if (act := read_act(entry)) is not None]
 
 
-def read_ballot(entry: Any) -> Ballot | None:
+def read_act(entry: Any) -> Act | None:
     if not isinstance(entry, dict):
         return None
-    token, outcome = entry.get("token"), entry.get("outcome")
-    if not isinstance(token, str) or not 0 < len(token) <= LONGEST_TOKEN:
-        return None
-    if outcome == SKIP:
-        return Ballot(token, None)
-    if outcome not in list(Outcome):
-        return None
-    return Ballot(token, Outcome(outcome), read_seconds(entry.get("seconds")))
+    id, token = read_text(entry.get("id"), LONGEST_ID), read_text(entry.get("token"), LONGEST_TOKEN)
+    return read_deed(id, token, entry) if id and token else None
+
+
+def read_deed(id: str, token: str, entry: dict[str, Any]) -> Act | None:
+    match entry.get("do"):
+        case "vote" if outcome := read_choice(Outcome, entry.get("outcome")):
+            return Vote(id, token, outcome, read_seconds(entry.get("seconds")), entry.get("swapped") is True)
+        case "skip":
+            return Skip(id, token)
+        case "undo":
+            return Undo(id, token)
+        case "report" if reason := read_choice(ReportReason, entry.get("reason")):
+            return Report(id, token, reason, read_choice(Side, entry.get("side")))
+        case "tag" if tag := read_choice(ReasonTag, entry.get("tag")):
+            return Tag(id, token, tag)
+    return None
+
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def read_choice(kind: type[Choice], value: Any) -> Choice | None:
+    """The member with this value, or None for anything else."""
+    return kind(value) if isinstance(value, str) and value in list(kind) else None
+
+
+def read_text(value: Any, longest: int) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= longest else None
 
 
 def read_seconds(value: Any) -> float | None:
@@ -75,36 +169,36 @@ def read_seconds(value: Any) -> float | None:
     return float(value) if is_number and math.isfinite(value) and 0 <= value <= LONGEST_DECISION else None
 
 
-def cast_all(arena: Arena, voter_id: str, ballots: Iterable[Ballot], sitting: Sitting) -> None:
-    """Cast each ballot once. A refused one is settled with a sentence; one that failed stays open and comes again."""
+def perform_all(arena: Arena, voter_id: str, acts: Iterable[Act], sitting: Sitting) -> None:
+    """Perform acts in their order, each once. A refused one is settled with a sentence; one that failed stays open.
+
+    What follows a failed one waits for it: a vote must not be taken back before it was cast.
+    """
     sitting.notice = ""
-    for ballot in ballots:
-        if ballot.token in sitting.settled:
+    for act in acts:
+        if act.id in sitting.settled:
             continue
         try:
-            cast(arena, voter_id, ballot, sitting)
+            act.perform(arena, voter_id, sitting)
         except DuplicateVote:
             pass  # sent twice, or from another tab: the first one counts
         except (VoteRefused, UsageError) as error:
-            sitting.notice = f"That vote was not counted. {error}"
+            sitting.notice = (
+                f"{'That vote was not counted.' if isinstance(act, Vote) else 'That did not work.'} {error}"
+            )
         except ArenaError as error:
             sitting.notice = f"Your vote is kept and will be sent again. {error}"
-            continue
-        sitting.settle(ballot.token)
+            return
+        sitting.settle(act.id)
 
 
-def cast(arena: Arena, voter_id: str, ballot: Ballot, sitting: Sitting) -> None:
-    if ballot.outcome is None:
-        battles.skip(arena, voter_id, ballot.token)
-    else:
-        sitting.reveal = battles.vote(arena, voter_id, ballot.token, ballot.outcome, ballot.seconds)
-
-
-def nothing_left(arena: Arena, sitting: Sitting) -> str:
+def nothing_left(arena: Arena, sitting: Sitting, category: str | None = None, names: bool = False) -> str:
     """Why there is no pair to vote on."""
-    if closed := gate.closed(arena):
+    if not names and (closed := gate.closed(arena)):
         return closed
-    if sitting.reveal:
+    if category:
+        return f"There is no pair left for you in the category “{category}”. Choose another one, or all of them."
+    if sitting.told:
         return "That was every pair there is for you. Thank you! New pictures bring new pairs."
     return (
         "There is no pair for you to judge: either you have judged them all, or no two models have a picture of the "

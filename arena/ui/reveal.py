@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from arena.domain import Outcome, Side
-from arena.services.battles import Reveal, RevealedSide
+from arena.domain import Outcome, ReasonTag, Side
+from arena.services.battles import Crowd, Reveal, RevealedSide
+from arena.services.named import Answered
 from arena.ui.common import picture_url
 
 VERDICTS = {
@@ -16,15 +17,60 @@ VERDICTS = {
 }
 
 
-def told(reveal: Reveal) -> dict[str, Any]:
-    """The reveal as plain text for a page."""
+TAGS = {
+    ReasonTag.PROMPT: "Follows the prompt",
+    ReasonTag.REALISM: "Realism",
+    ReasonTag.AESTHETICS: "Beauty",
+    ReasonTag.TEXT: "Text in it",
+}
+OFF_THE_BOARD = "The names were shown, so this answer is kept, and counts on no leaderboard."
+
+
+def told(news: Reveal | Answered) -> dict[str, Any]:
+    """The reveal as plain text for a page, with the sides as the voter saw them."""
+    return told_of_vote(news) if isinstance(news, Reveal) else told_of_answer(news)
+
+
+def told_of_vote(reveal: Reveal) -> dict[str, Any]:
     count = "your first vote" if reveal.voter_votes == 1 else f"{reveal.voter_votes:,} votes from you so far"
+    sides = [side_told(reveal, Side.LEFT), side_told(reveal, Side.RIGHT)]
     return {
         "token": reveal.token,
-        "verdict": f"{VERDICTS[reveal.outcome]} for “{shortened(reveal.prompt)}” · {count}",
-        "sides": [side_told(reveal, Side.LEFT), side_told(reveal, Side.RIGHT)],
+        "verdict": f"{verdict(reveal.outcome, reveal.swapped)} for “{shortened(reveal.prompt)}” · {count}",
+        "sides": sides[::-1] if reveal.swapped else sides,
         "why": why(reveal),
+        "crowd": crowd_told(reveal.crowd),
+        "tags": [{"tag": tag.value, "text": text} for tag, text in TAGS.items()],
     }
+
+
+def told_of_answer(answered: Answered) -> dict[str, Any]:
+    """Of a pair with names: no ratings, and no reasons to give."""
+    pair = answered.pair
+    sides = [
+        {"name": name, "elo": "", "gain": "", "image": picture_url(pair.token, side)}
+        for name, side in zip(pair.names, Side, strict=True)
+    ]
+    return {
+        "token": pair.token,
+        "verdict": f"{verdict(answered.outcome, answered.swapped)} for “{shortened(pair.prompt)}”",
+        "sides": sides[::-1] if answered.swapped else sides,
+        "why": OFF_THE_BOARD,
+        "crowd": "",
+        "tags": [],
+    }
+
+
+def verdict(outcome: Outcome, swapped: bool) -> str:
+    """In the letters that the voter saw."""
+    return VERDICTS[outcome.mirrored if swapped else outcome]
+
+
+def crowd_told(crowd: Crowd | None) -> str:
+    """How many other people said the same; "" where too few voted on this pair."""
+    if crowd is None:
+        return ""
+    return f"{crowd.same} of {crowd.total} other people ({crowd.same / crowd.total:.0%}) said the same of this pair."
 
 
 def side_told(reveal: Reveal, side: Side) -> dict[str, str]:
@@ -32,7 +78,7 @@ def side_told(reveal: Reveal, side: Side) -> dict[str, str]:
     return {
         "name": one.name,
         "elo": f"{one.elo_before:.1f} → {one.elo_after:.1f}",
-        "gain": signed(one.elo_after - one.elo_before),
+        "gain": marked(one.elo_after - one.elo_before),
         "image": picture_url(reveal.token, side),
     }
 
@@ -69,6 +115,11 @@ def why_shared(reveal: Reveal) -> str:
         f"{half}: each side scores 0.5. {weaker.name} was expected to score only {weaker.expected:.3f}, so it gains "
         f"{reveal.k_factor:g} × (0.5 − {weaker.expected:.3f}) = {gain:.1f}."
     )
+
+
+def marked(points: float) -> str:
+    """The signed points behind a mark that tells up from down without colour."""
+    return f"{'▲' if points >= 0.05 else '▼' if points <= -0.05 else '■'} {signed(points)}"
 
 
 def signed(points: float) -> str:

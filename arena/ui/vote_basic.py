@@ -9,7 +9,7 @@ import streamlit as st
 from arena.domain import Outcome, Side
 from arena.errors import ArenaError
 from arena.services import battles
-from arena.ui.ballots import Ballot, Sitting, cast_all, nothing_left, this_sitting
+from arena.ui.ballots import Sitting, Skip, Vote, nothing_left, perform_all, this_sitting
 from arena.ui.common import picture_url, said_plainly, the_arena, this_voter
 from arena.ui.reveal import told
 
@@ -58,19 +58,21 @@ def draw_battle(battle: battles.BlindBattle) -> None:
 
 
 def press(token: str, outcome: Outcome | None) -> None:
+    id = f"{token}:{outcome}"
+    act = Skip(id, token) if outcome is None else Vote(id, token, outcome)
     try:
         arena = the_arena()
-        cast_all(arena, this_voter(arena), [Ballot(token, outcome)], this_sitting())
+        perform_all(arena, this_voter(arena), [act], this_sitting())
     except ArenaError as error:
         this_sitting().notice = str(error)
 
 
 def draw_reveal(sitting: Sitting) -> None:
-    if sitting.reveal is None:
+    if sitting.told is None:
         return
     with st.container(border=True):
-        news = told(sitting.reveal)
+        news = told(sitting.told)
         st.caption(news["verdict"])
         for side in news["sides"]:
             st.text(f"{side['name']}: {side['elo']} ({side['gain']})")
-        st.text(news["why"])
+        st.text(" ".join(filter(None, [news["why"], news["crowd"]])))

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from arena.bootstrap import Arena
 from arena.errors import ArenaError, UnknownBattle
 from arena.services import battles, gallery
+from arena.services.display import Size
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +38,15 @@ def routes(the_arena: Callable[[], Arena]) -> list[Route]:
 
     return [
         Route("/img/{token}/{side}", picture),
+        Route("/img/{token}/{side}/{size}", picture),
         Route("/verdict/{verdict_id:int}/{side}", verdict),
         Route("/healthz", health),
     ]
 
 
-def picture_response(the_arena: Callable[[], Arena], token: str, side: str) -> Response:
-    """One side of a battle, under a name that tells nothing."""
-    return image_response(lambda: battles.image(the_arena(), token, side))
+def picture_response(the_arena: Callable[[], Arena], token: str, side: str, size: str = Size.PAIR) -> Response:
+    """One side of a battle, under a name that tells nothing; `full` for the enlarged one."""
+    return image_response(lambda: battles.image(the_arena(), token, side, size))
 
 
 def verdict_response(the_arena: Callable[[], Arena], verdict_id: int, side: str) -> Response:

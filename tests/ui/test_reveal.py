@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from arena.domain import Outcome
 from arena.rating import elo
-from arena.services.battles import Reveal, RevealedSide
-from arena.ui.reveal import shortened, signed, told, why
+from arena.services.battles import Crowd, Reveal, RevealedSide
+from arena.ui.reveal import marked, shortened, signed, told, why
 
 
 def reveal(outcome: Outcome, left: float = 900.0, right: float = 1000.0, k: float = 32.0) -> Reveal:
@@ -49,11 +51,24 @@ def test_half_a_win_goes_to_the_one_expected_to_lose(outcome: Outcome, says: str
 
 def test_what_is_told_of_both_sides() -> None:
     left, right = told(reveal(Outcome.LEFT))["sides"]
-    assert left == {"name": "Weak", "elo": "900.0 → 920.5", "gain": "+20.5", "image": "/img/tok%2Fen/left"}
-    assert right == {"name": "Strong", "elo": "1000.0 → 979.5", "gain": "−20.5", "image": "/img/tok%2Fen/right"}
+    assert left == {"name": "Weak", "elo": "900.0 → 920.5", "gain": "▲ +20.5", "image": "/img/tok%2Fen/left"}
+    assert right == {"name": "Strong", "elo": "1000.0 → 979.5", "gain": "▼ −20.5", "image": "/img/tok%2Fen/right"}
+
+
+def test_swapped_sides_are_told_as_they_were_seen() -> None:
+    news = told(replace(reveal(Outcome.LEFT), swapped=True))
+    assert news["verdict"].startswith("You chose B")
+    assert [side["name"] for side in news["sides"]] == ["Strong", "Weak"]
+
+
+def test_the_share_of_people_who_agree() -> None:
+    assert told(reveal(Outcome.LEFT))["crowd"] == ""
+    agreed = told(replace(reveal(Outcome.LEFT), crowd=Crowd(7, 9)))["crowd"]
+    assert agreed == "7 of 9 other people (78%) said the same of this pair."
 
 
 def test_small_words() -> None:
     assert [signed(x) for x in (14.83, -14.83, 0.01, -0.01)] == ["+14.8", "−14.8", "±0.0", "±0.0"]
+    assert [marked(x) for x in (14.83, -14.83, 0.01)] == ["▲ +14.8", "▼ −14.8", "■ ±0.0"]
     assert shortened("a  b\nc") == "a b c"
     assert len(shortened("word " * 100)) <= 60

@@ -1,0 +1,108 @@
+"""Side by side: pairs whose makers' names are shown. What people say of them is kept, and counts on no board."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random, SystemRandom
+from typing import TYPE_CHECKING
+
+from arena import matchmaking
+from arena.domain import Battle, Outcome
+from arena.errors import UsageError
+from arena.services.battles import new_token
+from db.named import POLICY, NamedBattle, NamedBattles
+
+if TYPE_CHECKING:
+    from arena.bootstrap import Arena
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPair:
+    """A pair with its makers' names, left first; `undone`: the token of the battle whose vote was taken back for it."""
+
+    token: str
+    prompt: str
+    category: str
+    names: tuple[str, str]
+    undone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A pair with the answer that was kept; `swapped`: the voter saw the sides exchanged."""
+
+    pair: NamedPair
+    outcome: Outcome
+    swapped: bool = False
+
+
+def came_back(arena: Arena, voter_id: str) -> list[NamedPair]:
+    """The pairs that this voter's undone votes brought back, oldest first."""
+    return [_pair(named) for named in NamedBattles(arena.store).open(voter_id, undone=True)]
+
+
+def open_pairs(
+    arena: Arena, voter_id: str, n: int = 4, category: str | None = None, rng: Random | None = None
+) -> list[NamedPair]:
+    """Up to n pairs this voter has yet to answer, drawn uniformly; none of them comes blind to this voter later."""
+    known = NamedBattles(arena.store)
+    waiting = known.open(voter_id, undone=False, category=category)[:n]
+    if len(waiting) < n:
+        for battle in _draw(arena, voter_id, n - len(waiting), category, rng or SystemRandom()):
+            known.add(battle)
+        waiting = known.open(voter_id, undone=False, category=category)[:n]
+    return [_pair(named) for named in waiting]
+
+
+def _draw(arena: Arena, voter_id: str, n: int, category: str | None, rng: Random) -> list[Battle]:
+    """Pairs that this voter has seen neither blind nor named. Gated contestants may meet here: no vote counts."""
+    seen = [*arena.store.seen_cells(voter_id), *NamedBattles(arena.store).cells(voter_id)]
+    choices = matchmaking.candidates(arena.store.prompts_with_images(category), seen)
+    drawn: list[Battle] = []
+    while len(drawn) < n and (draw := matchmaking.draw(choices, rng)):
+        drawn.append(_battle(arena, voter_id, draw))
+        choices = _without(choices, draw)
+    return drawn
+
+
+def _without(
+    choices: Mapping[matchmaking.Pair, list[int]], draw: matchmaking.Draw
+) -> dict[matchmaking.Pair, list[int]]:
+    low, high = sorted((draw.left_id, draw.right_id))
+    left = {**choices, (low, high): [prompt for prompt in choices[low, high] if prompt != draw.prompt_id]}
+    return {pair: prompts for pair, prompts in left.items() if prompts}
+
+
+def _battle(arena: Arena, voter_id: str, draw: matchmaking.Draw) -> Battle:
+    return Battle(
+        prompt=arena.store.prompt(draw.prompt_id),
+        left=arena.store.generation_for(draw.left_id, draw.prompt_id),
+        right=arena.store.generation_for(draw.right_id, draw.prompt_id),
+        policy=POLICY,
+        probability=draw.probability,
+        token=new_token(),
+        drawn_for=voter_id,
+    )
+
+
+def answer(
+    arena: Arena, voter_id: str, token: str, outcome: Outcome | str | None, swapped: bool = False
+) -> Answered | None:
+    """Keep what a voter says of a named pair; None puts it aside. Raises UnknownBattle and DuplicateVote."""
+    try:
+        said = None if outcome is None else Outcome(outcome)
+    except ValueError as error:
+        raise UsageError(f"Unknown outcome {str(outcome)[:40]!r}: choose one of {', '.join(Outcome)}.") from error
+    named = NamedBattles(arena.store).answer(token, voter_id, said)
+    return None if said is None else Answered(_pair(named), said, swapped)
+
+
+def is_named(arena: Arena, token: str) -> bool:
+    """Whether the token is that of a named pair."""
+    return NamedBattles(arena.store).battle(token) is not None
+
+
+def _pair(named: NamedBattle) -> NamedPair:
+    battle = named.battle
+    return NamedPair(battle.token, battle.prompt.text, battle.prompt.category, named.names, named.undone)
