@@ -429,6 +429,28 @@ class RatingCheckpointRow(Base):
     ratings: Mapped[dict[str, Any]]
 
 
+class SnapshotRow(Base):
+    """A board as it was published: what it was made from, and its numbers as compressed JSON. Append-only."""
+
+    __tablename__ = "snapshots"
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    recipe: Mapped[dict[str, Any]]
+    content: Mapped[bytes]
+    at: Mapped[datetime] = mapped_column(index=True)
+
+
+class LookRow(Base):
+    """A prompt whose pictures a visitor was shown with their makers' names: it is not drawn for them any more.
+
+    A visitor may look before the first battle makes a voter of them, so the id refers to no row.
+    """
+
+    __tablename__ = "looks"
+    voter_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"), primary_key=True)
+    at: Mapped[datetime]
+
+
 class ProtocolRow(Base):
     __tablename__ = "protocols"
     fingerprint: Mapped[str] = mapped_column(String(64), primary_key=True)

@@ -6,6 +6,7 @@ LEDGER = ("votes", "vote_exclusions")
 LATER = ("imported_votes",)
 VERDICTS = ("judges", "verdicts", "verdict_battles")
 DECISIONS = ("decisions", "erased_voters")
+SNAPSHOTS = ("snapshots",)
 VOTING = ("reports", "vote_tags", "named_battles", "named_votes")
 """Ledgers of later migrations, on PostgreSQL guarded by the function that the first one made."""
 
