@@ -372,6 +372,16 @@ def run_job(run_id: int) -> None:
     runs.perform(_open(load_settings()), run_id)
 
 
+@app.command("derive", hidden=True)
+def derive() -> None:
+    """The process that counts many votes for the pages: questions on stdin, answers on stdout."""
+    from arena.services import deriving
+
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever prints must not end up among the answers
+    deriving.serve(_open(load_settings()), sys.stdin.buffer, answers)
+
+
 @app.command()
 def teddies(
     folder: Annotated[Path, typer.Argument(help="Where to write the PNG files.")],

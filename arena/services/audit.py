@@ -90,6 +90,13 @@ def _influence(effect: covariates.Effect) -> Influence:
 
 def style_effects(arena: Arena, votes: VoteFilter) -> tuple[tuple[Influence, ...], dict[str, float]]:
     """The effect of each style feature that varies, and the ratings of models as if all images had one style."""
+    _, fitted = style_fit(arena, votes)
+    ratings = dict(zip(fitted.contestants, map(float, fitted.ratings), strict=True))
+    return tuple(_influence(effect) for effect in fitted.effects if effect.name in covariates.STYLE), ratings
+
+
+def style_fit(arena: Arena, votes: VoteFilter) -> tuple[Comparisons, covariates.Contextual]:
+    """The latest votes on images of this arena, one row each, and the strengths with side and style taken out."""
     rows = arena.store.voted_images(votes)[-MOST_STYLED:]
     if not rows:
         raise DataError("no vote was cast on images of this arena; vote on some.")
@@ -99,9 +106,8 @@ def style_effects(arena: Arena, votes: VoteFilter) -> tuple[tuple[Influence, ...
     )
     varies = np.flatnonzero((difference != 0).any(0))
     names = [covariates.STYLE[k] for k in varies]
-    fitted = covariates.fit(_one_by_one(arena, rows), difference[:, varies], names)
-    ratings = dict(zip(fitted.contestants, map(float, fitted.ratings), strict=True))
-    return tuple(_influence(effect) for effect in fitted.effects if effect.name in names), ratings
+    compared = _one_by_one(arena, rows)
+    return compared, covariates.fit(compared, difference[:, varies], names)
 
 
 def _one_by_one(arena: Arena, rows: list[VotedImages]) -> Comparisons:

@@ -20,7 +20,7 @@ from arena import matchmaking
 from arena.domain import PEOPLE, Battle, Outcome, ReasonTag, ReportReason, Side, VotedPair
 from arena.errors import UnknownBattle, UsageError
 from arena.rating import elo
-from arena.services import counting, display, gate
+from arena.services import counting, display, gate, looks
 from arena.services.display import Size
 from db.named import NamedBattles
 from db.voting import Voting
@@ -113,7 +113,7 @@ def _oldest() -> datetime:
 
 
 def _draw_battles(arena: Arena, voter_id: str, n: int, category: str | None, rng: Random) -> list[Battle]:
-    prompts_of = gate.for_people(arena, arena.store.prompts_with_images(category))
+    prompts_of = looks.unseen(arena, voter_id, gate.for_people(arena, arena.store.prompts_with_images(category)))
     seen = [*arena.store.seen_cells(voter_id), *NamedBattles(arena.store).cells(voter_id)]
     drawn: list[Battle] = []
     while len(drawn) < n and (draw := _draw(arena, matchmaking.candidates(prompts_of, seen), rng)):

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from arena.domain import VoteFilter
+from arena.domain import PEOPLE, VoteFilter
 from arena.errors import DataError
 from arena.rating import board as boards
-from arena.rating import bradley_terry, elo
-from arena.rating.board import Board, BoardRow
-from arena.rating.comparisons import Comparisons
+from arena.rating import bradley_terry, elo, influence, uncertainty
+from arena.rating.board import Board, BoardRow, Estimate
+from arena.rating.comparisons import Comparisons, Floats
 from arena.rating.uncertainty import Status
-from arena.services import counting, running
+from arena.services import audit, counting, running
 from arena.services.battles import BOARD, elo_parameters, elo_rate
 from arena.services.counting import comparisons, slices
+from arena.services.tally import tally
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
@@ -164,11 +165,11 @@ def _best_first(row: LeaderboardRow) -> tuple[float, float, str]:
     return (np.inf if row.rating is None else -row.rating, -(row.elo or 0.0), row.name)
 
 
-Rated = tuple[Board, tuple[Meeting, ...], tuple[str, ...]]
-_memory: dict[tuple[str, VoteFilter, int, bool, tuple[int, int, int]], Rated] = {}
+_WithMeetings = tuple[Board, tuple[Meeting, ...], tuple[str, ...]]
+_memory: dict[tuple[str, VoteFilter, int, bool, tuple[int, int, int]], _WithMeetings] = {}
 
 
-def _remembered(arena: Arena, votes: VoteFilter, rounds: int, weighted: bool) -> Rated:
+def _remembered(arena: Arena, votes: VoteFilter, rounds: int, weighted: bool) -> _WithMeetings:
     key = (str(arena.store.engine.url), votes, rounds, weighted, arena.store.newest())
     if key not in _memory:
         while len(_memory) >= REMEMBERED:
@@ -179,40 +180,47 @@ def _remembered(arena: Arena, votes: VoteFilter, rounds: int, weighted: bool) ->
 
 def _pooled(arena: Arena, votes: VoteFilter) -> dict[str, dict[str, float]]:
     """What a category's board becomes when it leans on the others; empty where all votes together rate nobody."""
-    # Imported here: scipy.optimize takes longer to load than a board takes to make.
-    from arena.rating import pooling
-
     key = (str(arena.store.engine.url), arena.store.newest())
     if key not in _pools:
         _pools.clear()
-        try:
-            _pools[key] = pooling.pool(slices(arena))
-        except DataError:
-            _pools[key] = None
-    found = _pools[key]
-    for part in found.slices if found else ():
-        if part.name == votes.category:
-            return {
-                name: {"pooled": rating, "pooled_low": rating - half, "pooled_high": rating + half, "borrowed": share}
-                for name, rating, half, share in zip(
-                    found.contestants, *(map(float, v) for v in (part.ratings, part.half_widths, part.borrowed)),
-                    strict=True,
-                )
-            }  # fmt: skip
-    return {}
+        _pools[key] = pooled_ratings(arena)
+    return _pools[key].get(votes.category or "", {})
 
 
-_pools: dict[tuple[str, tuple[int, int, int]], pooling.Pooled | None] = {}
+def pooled_ratings(arena: Arena) -> dict[str, dict[str, dict[str, float]]]:
+    """By category and contestant: the rating that leans on the other categories, its interval, and how far it does.
+
+    Empty where all votes together rate nobody.
+    """
+    # Imported here: scipy.optimize takes longer to load than a board takes to make.
+    from arena.rating import pooling
+
+    try:
+        found = pooling.pool(slices(arena))
+    except DataError:
+        return {}
+    return {part.name: _leaning(found.contestants, part) for part in found.slices}
 
 
-def _rate(compared: Comparisons, rounds: int) -> Rated:
+def _leaning(contestants: tuple[str, ...], part: pooling.Slice) -> dict[str, dict[str, float]]:
+    columns = (map(float, values) for values in (part.ratings, part.half_widths, part.borrowed))
+    return {
+        name: {"pooled": rating, "pooled_low": rating - half, "pooled_high": rating + half, "borrowed": share}
+        for name, rating, half, share in zip(contestants, *columns, strict=True)
+    }
+
+
+_pools: dict[tuple[str, tuple[int, int, int]], dict[str, dict[str, dict[str, float]]]] = {}
+
+
+def _rate(compared: Comparisons, rounds: int) -> _WithMeetings:
     try:
         return _met(boards.board(compared, rounds=rounds), compared, "")
     except DataError as error:
         return _met(None, compared, str(error) if compared.votes else "")
 
 
-def _met(rated: Board | None, compared: Comparisons, reason: str) -> Rated:
+def _met(rated: Board | None, compared: Comparisons, reason: str) -> _WithMeetings:
     """The board with its meetings and warnings; where there is none, counts alone and the reason."""
     if rated is None:
         return _unrated(compared), meetings(compared, {}), (reason,) if reason else ()
@@ -247,6 +255,89 @@ def meetings(compared: Comparisons, ratings: dict[str, float]) -> tuple[Meeting,
         np.where(np.isnan(chances), None, chances),
     )  # fmt: skip
     return tuple(map(Meeting._make, zip(*(column.tolist() for column in columns), strict=True)))
+
+
+# Boards as the pages ask for them: see `services.deriving`
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rated:
+    """A board, and how its contestants met: `wins` (M, M), a tie as half to each side, over `contestants` by name.
+
+    `reason`: why nobody is rated; then the board holds counts alone. `last_ballot`: the last vote that was looked at.
+    `voters`: how many cast the votes, 0 where unknown. `effects`: what side and style are worth, where taken out.
+    """
+
+    board: Board
+    contestants: tuple[str, ...]
+    wins: Floats
+    last_ballot: int
+    voters: int
+    reason: str = ""
+    effects: tuple[audit.Influence, ...] = ()
+
+
+def rated(arena: Arena, votes: VoteFilter, controlled: bool = False) -> Rated:
+    """The board of the votes that the filter lets through, without votes to flip and needed: `between` finds those.
+
+    `controlled`: as if all images looked alike and stood on no side, by the votes on images of this arena. A judge's
+    board is clustered by prompt, since it is one voter. Raises DataError where style cannot be taken out.
+    """
+    if controlled:
+        return _controlled(arena, votes)
+    compared, last = _compared(arena, votes)
+    try:
+        return _rated(boards.board(compared, flips=False), compared, last)
+    except DataError as error:
+        return _rated(_unrated(compared), compared, last, str(error) if compared.votes else "")
+
+
+def _compared(arena: Arena, votes: VoteFilter) -> tuple[Comparisons, int]:
+    if votes.board == PEOPLE:
+        found = tally(arena)
+        return found.comparisons(votes), found.newest[0]
+    last = arena.store.newest()[0]
+    return comparisons(arena, votes, "prompt"), last
+
+
+def _rated(
+    board: Board, compared: Comparisons, last: int, reason: str = "", effects: tuple[audit.Influence, ...] = ()
+) -> Rated:
+    wins = bradley_terry.win_matrix(compared)
+    return Rated(board, compared.contestants, wins, last, uncertainty.active_clusters(compared), reason, effects)
+
+
+def _controlled(arena: Arena, votes: VoteFilter) -> Rated:
+    last = arena.store.newest()[0]
+    compared, fitted = audit.style_fit(arena, votes)
+    among = compared.among([compared.contestants.index(name) for name in fitted.contestants])
+    size = len(fitted.contestants)
+    estimate = Estimate(among, fitted.theta, fitted.covariance[:size, :size], fitted.factor, uncertainty.freedom(among))
+    found = boards.rows(compared, estimate, fitted.unrated, None, 0)
+    board = boards.assembled(compared, among, fitted.unrated, found, uncertainty.active_clusters(among))
+    board = replace(board, parameters={**board.parameters, "taken out": list(fitted.names)})
+    effects = tuple(audit.Influence(effect.name, *map(float, effect.points)) for effect in fitted.effects)
+    return _rated(board, compared, last, effects=effects)
+
+
+def live_ratings(arena: Arena) -> dict[int, float]:
+    """Elo by contestant id, after the last vote."""
+    return arena.store.ratings(BOARD, elo_parameters(arena), elo_rate(arena))[0]
+
+
+def between(arena: Arena, votes: VoteFilter, upper: str, lower: str) -> tuple[int, int | None] | None:
+    """Votes to flip, and votes needed to settle, the order of two rated contestants; None where one is not rated."""
+    compared, _ = _compared(arena, votes)
+    among, _ = boards.rateable(compared)
+    if not {upper, lower} <= {*among.contestants}:
+        return None
+    wins = bradley_terry.win_matrix(among)
+    theta = bradley_terry.fit(wins)
+    covariance = uncertainty.covariance(among, theta)
+    critical = uncertainty.ranks(theta, covariance, freedom=uncertainty.freedom(among)).critical
+    pair = among.contestants.index(upper), among.contestants.index(lower)
+    to_flip = influence.votes_to_flip(among.without_clusters(), theta, *pair)
+    return to_flip, influence.votes_needed(wins, theta, covariance, *pair, critical)
 
 
 def as_json(board: Leaderboard) -> dict[str, Any]:

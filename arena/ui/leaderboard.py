@@ -1,240 +1,374 @@
-"""The leaderboard page: who is best by people's votes, how sure that is, and what would change it."""
+"""The leaderboard page: who is best by people's votes, how sure that is, what it costs, and what would change it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from math import isnan
+from time import monotonic
+from typing import Any
 
-import altair as alt
 import pandas as pd
 import streamlit as st
 
 from arena.bootstrap import Arena
-from arena.domain import VoteFilter
-from arena.services.audit import Audit, Influence, audit
-from arena.services.fused import Together, together
-from arena.services.leaderboard import Leaderboard, LeaderboardRow, Meeting, running_leaderboard, settled_by
-from arena.ui import gate
-from arena.ui.common import QUIET, empty_state, heading, plain, said_plainly, the_arena
+from arena.domain import PEOPLE, VoteFilter
+from arena.errors import DataError
+from arena.rating import rank_agreement
+from arena.services import benchmarks, board_table, deriving, snapshots
+from arena.services.audit import Audit, Influence
+from arena.services.board_table import FILES, SORTS, Published, Table, chosen, published, short_judge, valued
+from arena.services.board_view import CONTROLLED, DAYS, DEFAULTS, EVERYTHING, WEIGHTS, Choices, View, asked
+from arena.services.fused import Together
+from arena.services.history import Changes
+from arena.services.snapshots import Snapshot
+from arena.ui import benchmarks as benchmarks_page
+from arena.ui import gate, plots
+from arena.ui.board_html import STYLE, board_html, rank_set
+from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
 
-START = 1000
-ROW_PIXELS = 34
-AXIS_PIXELS = 56
-CELL_WIDTH = 56
-EVERY_CATEGORY = "all categories"
-
-COLUMNS = {
-    "ranks": st.column_config.TextColumn(
-        "Rank", width=70, help="The ranks that the votes leave open, for all models at once with 95% confidence"
-    ),
-    "name": st.column_config.TextColumn("Model", width="medium"),
-    "rating": st.column_config.NumberColumn(
-        "Rating", format="%.0f", help="Bradley–Terry strength; the mean of all is 1000, 400 points are odds of 10 to 1"
-    ),
-    "interval": st.column_config.TextColumn("95% interval", help="Allows for voters who vote alike all along"),
-    "p_best": st.column_config.NumberColumn(
-        "Best", format="percent", help="The chance that this model is the best of all, as far as these votes can tell"
-    ),
-    "pooled": st.column_config.NumberColumn(
-        "Pooled", format="%.0f", help="The rating here that leans on the other categories, as far as these differ"
-    ),
-    "borrowed": st.column_config.NumberColumn(
-        "Borrowed", format="percent", help="How much of the pooled rating comes from the other categories"
-    ),
-    "elo": st.column_config.NumberColumn(
-        "Elo", format="%.1f", help="The live rating: starts at 1000 and moves with every vote, in their order"
-    ),
-    "votes": st.column_config.NumberColumn("Votes", help="Votes on battles that this model fought in"),
-    "record": st.column_config.TextColumn("Won–lost–tied", help="Votes for it, for the other, and for neither"),
-    "both_bad_rate": st.column_config.NumberColumn(
-        "Both bad", format="percent", help="Share of its votes that said both pictures are bad"
-    ),
-    "seconds_per_image": st.column_config.NumberColumn(
-        "s / image", format="%.2f", help="Mean time to make one picture"
-    ),
-    "note": st.column_config.TextColumn(
-        "Note",
-        help="Established: the interval is at most ±30 points; usable: at most ±60; preliminary: wider. "
-        "Provisional: too few votes to trust the order",
-    ),
-}
+Row = Mapping[str, Any]
+MANY_VOTES = 100_000
+MOVES_NAMED = 3
+TIMES = {EVERYTHING: "All time", "7d": "Last 7 days", "30d": "Last 30 days", "90d": "Last 90 days"}
+PLOTS = {
+    "board": "Board", "trade-offs": "Cost and speed", "history": "Over time", "meetings": "Head to head",
+    "scores": "Automatic scores", "votes": "Votes",
+}  # fmt: skip
+AGAINST = {"cost": "USD per megapixel", "seconds": "seconds per image"}
 
 
 def page() -> None:
     heading("Leaderboard", "Models ranked by people who did not know which was which.")
+    st.html(STYLE)
     with said_plainly():
         arena = the_arena()
-        board = running_leaderboard(arena, VoteFilter(category=chosen_category(arena.store.categories())))
-        draw(arena, board)
-        if board.votes and st.toggle("What else moves the votes?", help="The side, the look of the images, the voters"):
-            draw_audit(audit(arena, board.votes_filter))
-        gate.draw(arena)
-        draw_judges(arena, board.votes_filter.category)
+        if "snapshot" in st.query_params:
+            draw_snapshot(arena, st.query_params["snapshot"])
+        elif contestants := arena.store.contestants():
+            draw_now(arena, choices(arena, contestants))
+        else:
+            empty_state(
+                "No models yet",
+                "Whoever runs this arena can add the embedded ones with `arena demo`, or their own with "
+                "`arena generate`.",
+            )
 
 
-def chosen_category(categories: list[str]) -> str | None:
-    """The visitor's choice, kept in the page's address."""
-    if len(categories) < 2:
-        return None
-    options = [EVERY_CATEGORY, *categories]
-    asked = st.query_params.get("category", EVERY_CATEGORY)
-    choice = st.selectbox("Prompts", options, index=options.index(asked) if asked in options else 0, width=320)
-    if choice == EVERY_CATEGORY:
-        st.query_params.pop("category", None)
-        return None
-    st.query_params["category"] = choice
-    return choice
-
-
-def draw(arena: Arena, board: Leaderboard) -> None:
-    if not board.rows:
-        empty_state(
-            "No models yet",
-            "Whoever runs this arena can add the embedded ones with `arena demo`, or their own with `arena generate`.",
-        )
-        return
-    if board.votes == 0:
-        st.info("Nobody has voted here yet, so no model is rated. Open **Vote** and press a key.")
-    st.dataframe(
-        table(board), column_config=COLUMNS, column_order=shown_columns(board), hide_index=True, placeholder="–",
-        width="stretch",
+def choices(arena: Arena, contestants: Sequence[Any]) -> Choices:
+    licences = {board_table.licence(one) for one in contestants} - {None}
+    return Choices(
+        arena.store.categories(), arena.store.judges(), sorted(map(str, licences)),
+        sorted({one.backend for one in contestants}), [*SORTS],
     )  # fmt: skip
-    rated = [row for row in board.rows if row.rating is not None]
-    if rated:
-        st.altair_chart(chart(rated), width="stretch")
-    elif board.votes:
-        st.info("No order follows from these votes yet: " + plain(" ".join(board.warnings)))
-    st.caption(explained(board))
-    if board.votes:
-        draw_why(arena, board)
-        draw_meetings(board)
 
 
-def shown_columns(board: Leaderboard) -> list[str]:
-    """Elo and time belong to the board of all votes, pooling to that of a category."""
-    pooled = any(row.pooled is not None for row in board.rows)
-    absent = {"elo", "seconds_per_image"} if board.votes_filter != VoteFilter() else set()
-    return [name for name in COLUMNS if name not in absent | (set() if pooled else {"pooled", "borrowed"})]
+def draw_now(arena: Arena, known: Choices) -> None:
+    """The board that the address asks for."""
+    view, complaints = asked(dict(st.query_params), known)
+    plot = st.query_params.get("plot", "board")
+    if plot not in PLOTS:
+        complaints.append(f"The address asks for the plot {plot[:40]!r}; there are {', '.join(PLOTS)}.")
+        plot = "board"
+    for complaint in complaints:
+        st.warning(plain(complaint), icon=":material/info:")
+    draw_changes(arena)
+    draw_filters(known, view)
+    draw_plots(plot)
+    found = published(arena, view)
+    if found is None:
+        draw_waiting(view)
+    else:
+        draw_chosen(arena, view, found, plot)
 
 
-def table(board: Leaderboard) -> pd.DataFrame:
-    rows = [
-        {**asdict(row), "ranks": rank_set(row), "interval": interval(row), "record": record(row), "note": note(row)}
-        for row in board.rows
-    ]
-    shown = pd.DataFrame(rows, columns=list(COLUMNS))
-    # Whole percent: two decimals of a share of some dozens of votes would be noise.
-    return shown.assign(
-        both_bad_rate=shown["both_bad_rate"].astype(float).round(2),
-        borrowed=shown["borrowed"].astype(float).round(2),
-        p_best=shown["p_best"].astype(float).round(2),
-        rating=shown["rating"].astype(float),
-        pooled=shown["pooled"].astype(float),
+def draw_chosen(arena: Arena, view: View, found: Published, plot: str) -> None:
+    rows = chosen(found.table, view)
+    if plot == "board":
+        draw_board(arena, view, found, rows)
+    elif plot == "trade-offs":
+        draw_trade_offs(found.table, rows)
+    elif plot == "history":
+        draw_history(arena, view, rows)
+    elif plot == "meetings":
+        draw_meetings(found, rows)
+    elif plot == "scores":
+        draw_scores(arena, found.table, rows)
+        draw_judges(arena, None if view.category == EVERYTHING else view.category)
+    else:
+        draw_votes(arena, view)
+
+
+# The address and its widgets
+
+
+def written(name: str, default: str, key: str) -> None:
+    """Puts a widget's value into the address; what is usual needs no word there."""
+    word = st.session_state[key]
+    if word is None or word == default:
+        st.query_params.pop(name, None)
+    else:
+        st.query_params[name] = word
+
+
+def bound(name: str, word: str, default: str) -> dict[str, Any]:
+    """What makes a widget show a word of the address and change it: the address is the only memory."""
+    key = f"address-{name}"
+    st.session_state[key] = word
+    return {"key": key, "on_change": written, "args": (name, default, key)}
+
+
+def choose(name: str, label: str, options: Mapping[str, str], view: View, width: int = 190) -> None:
+    word = getattr(view, name)
+    st.selectbox(
+        label, [*options], format_func=lambda one: options[one], width=width, **bound(name, word, DEFAULTS[name])
     )
 
 
-def rank_set(row: LeaderboardRow) -> str:
-    if row.rank_low is None:
-        return "–"
-    return str(row.rank_low) if row.rank_low == row.rank_high else f"{row.rank_low}–{row.rank_high}"
+def draw_filters(known: Choices, view: View) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        if len(known.categories) > 1:
+            choose("category", "Prompts", {EVERYTHING: "All categories", **_same(known.categories)}, view)
+        if known.judges:
+            judges = {judge: f"Judge {short_judge(judge)}" for judge in known.judges}
+            choose("voters", "Voters", {PEOPLE: "People", **judges}, view)
+        own = {} if view.time in TIMES else {view.time: view.time.replace("..", " to ")}
+        choose("time", "Time", {**TIMES, **own}, view, 160)
+        sorts = {word: text for key, text in SORTS.items() for word, text in _both_ways(key, text)}
+        choose("sort", "Sorted by", sorts, view)
+        st.text_input("Search", placeholder="Model name", width=170, **bound("search", view.search, ""))
+        draw_more(known, view)
 
 
-def interval(row: LeaderboardRow) -> str:
-    return "–" if row.low is None else f"{row.low:.0f} – {row.high:.0f}"
+def _same(words: Sequence[str]) -> dict[str, str]:
+    return {word: word for word in words}
 
 
-def record(row: LeaderboardRow) -> str:
-    return f"{row.wins}–{row.losses}–{row.ties}"
+def _both_ways(key: str, text: str) -> list[tuple[str, str]]:
+    return [(key, f"{text} ↑"), (f"-{key}", f"{text} ↓")]
 
 
-def note(row: LeaderboardRow) -> str:
-    if row.rating is None:
-        return "not rated yet"
-    return "provisional" if row.provisional else row.status
+def draw_more(known: Choices, view: View) -> None:
+    """Filters that few people need."""
+    active = sum(getattr(view, name) != EVERYTHING for name in ("licence", "weights", "backend", "style"))
+    with st.popover(f"More ({active})" if active else "More", icon=":material/tune:"):
+        choose("licence", "Licence", {EVERYTHING: "All licences", **_same(known.licences)}, view, 260)
+        choose("weights", "Weights", {EVERYTHING: "All", **{w: w.capitalize() for w in WEIGHTS}}, view, 260)
+        choose("backend", "Backend", {EVERYTHING: "All backends", **_same(known.backends)}, view, 260)
+        st.caption("These three choose rows; ratings and ranks stay those among all models.")
+        styles = {EVERYTHING: "As people voted", CONTROLLED: "Looks taken out"}
+        choose("style", "Style", styles, view, 260)
+        st.caption("Looks taken out: as if all images were equally large, bright, colourful and sharp.")
+        draw_days(view)
 
 
-def explained(board: Leaderboard) -> str:
-    votes = "1 vote" if board.votes == 1 else f"{board.votes:,} votes"
+def draw_days(view: View) -> None:
+    first, last = view.period(datetime.now(UTC).date()) if view.time not in DAYS else (None, None)
+    st.session_state["address-from"], st.session_state["address-to"] = first, last
+    with st.container(horizontal=True):
+        st.date_input("From", key="address-from", on_change=days_written, width=125, format="YYYY-MM-DD")
+        st.date_input("To (UTC)", key="address-to", on_change=days_written, width=125, format="YYYY-MM-DD")
+
+
+def days_written() -> None:
+    first, last = (st.session_state[key] for key in ("address-from", "address-to"))
+    if first or last:
+        st.query_params["time"] = f"{_iso(first)}..{_iso(last)}"
+    else:
+        st.query_params.pop("time", None)
+
+
+def _iso(day: date | None) -> str:
+    return day.isoformat() if day else ""
+
+
+def draw_plots(plot: str) -> None:
+    st.segmented_control(
+        "What to look at", [*PLOTS], format_func=PLOTS.__getitem__, label_visibility="collapsed",
+        **bound("plot", plot, "board"),
+    )  # fmt: skip
+
+
+def draw_waiting(view: View) -> None:
+    """Until a board of many votes is there for the first time: looks again every second, and then draws it."""
+    st.info(
+        "The votes are being counted; the board appears by itself in a moment. Boards that were asked for before are "
+        "there at once.",
+        icon=":material/hourglass_top:",
+    )
+    st.skeleton(height=320)
+    st.fragment(look_again, run_every=1.0)(view)
+
+
+def look_again(view: View) -> None:
+    with said_plainly():
+        if published(the_arena(), view) is not None:
+            st.rerun()
+
+
+# What changed
+
+
+def draw_changes(arena: Arena) -> None:
+    week = datetime.combine(datetime.now(UTC).date() - timedelta(days=7), time(), UTC)
+    found = deriving.answer(arena, "changes", VoteFilter(), week)
+    if found is not None and found.value is not None and found.value.votes + found.value.before:
+        st.markdown(f":material/update: {changed(found.value)}")
+
+
+def changed(found: Changes) -> str:
+    """What the last seven days changed, in plain words."""
+    if not found.votes:
+        return "**This week** nobody voted; the board is as it was."
+    votes = "1 vote" if found.votes == 1 else f"{found.votes:,} votes"
+    if not found.before:
+        return f"**This week** brought {votes}, the first ones here."
+    said = [f"**This week** brought {votes}."]
+    if found.new:
+        said.append(f"New on the board: {_listed([plain(name) for name in found.new])}.")
+    moves = [f"{plain(one.name)} from {one.before} to {one.after}" for one in found.moves]
+    said.append(f"Changed rank: {_listed(moves)}." if moves else "Nobody changed rank.")
+    return " ".join(said)
+
+
+def _listed(words: Sequence[str]) -> str:
+    more = len(words) - MOVES_NAMED
+    return "; ".join(words[:MOVES_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+# The board
+
+
+def draw_board(arena: Arena, view: View, found: Published, rows: Sequence[Row]) -> None:
+    table = found.table
+    if not table.about["votes"]:
+        draw_no_votes(view)
+    elif table.about["reason"]:
+        st.info("No order follows from these votes yet: " + plain(table.about["reason"]))
+    if rows:
+        st.html(board_html(table, rows, view))
+    else:
+        empty_state("No model fits", "No model has this name, licence, weights and backend. Take a filter back.")
+    st.caption(explained(table, found.behind))
+    draw_files(table, rows)
+    if st.button(
+        "Keep a snapshot", icon=":material/link:", help="The same numbers under an address that never changes"
+    ):
+        st.query_params.from_dict({"snapshot": snapshots.keep(arena, table)})
+        st.rerun()
+    if table.about["votes"] and view.voters == PEOPLE and not view.controlled:
+        draw_why(arena, view, rows)
+        draw_audit(arena, view)
+    gate.draw(arena)
+
+
+def draw_no_votes(view: View) -> None:
+    if view == View():
+        st.info("Nobody has voted here yet, so no model is rated. Open **Vote** and press a key.")
+    else:
+        st.info("No vote fits these filters, so no model is rated. Take a filter back, or open **Vote**.")
+
+
+def explained(table: Table, behind: int = 0) -> str:
+    about = table.about
+    votes = "1 vote" if about["votes"] == 1 else f"{about['votes']:,} votes"
+    newer = f" {behind:,} newer are being counted." if behind else ""
+    taken_out = " The side and the look of the images are taken out." if about["effects"] else ""
+    missing = [title for key, title in board_table.TITLES.items() if key not in {f["key"] for f in table.figures}]
+    left_out = f" Nobody has a value yet for: {', '.join(missing)}." if missing else ""
+    scores = "".join(f" **{plain(f['title'])}**: {plain(f['about'])}" for f in table.figures if f["protocol"])
     return (
-        f"Computed from {votes} (up to vote {board.last_vote_id}). **Rating**: Bradley–Terry by maximum likelihood, "
-        "whatever the order of the votes, with a mean of 1000 (the dashed line); a tie is half a win, “both bad” "
-        "prefers nobody and is counted apart. "
+        f"Computed from {votes} (up to vote {about['last_vote_id']}).{newer}{taken_out} **Rating**: Bradley–Terry by "
+        "maximum likelihood, whatever the order of the votes, with a mean of 1000 (the dashed line); a tie is half a "
+        "win, “both bad” prefers nobody and is counted apart. "
         "**Rank**: two models share a rank as long as their difference could be chance. "
-        f"**Elo**, with K = {board.k_factor:g}, takes the votes in their order: a win over a stronger model earns more "
-        "than one over a weaker, and “both bad” counts as a tie. "
-        f"With fewer than {board.provisional_below} votes a model is **provisional**."
+        f"**Elo**, with K = {about['k_factor']:g}, takes the votes in their order: a win over a stronger model earns "
+        "more than one over a weaker, and “both bad” counts as a tie. "
+        f"With fewer than {about['provisional_below']} votes a model is **provisional**.{scores}{left_out}"
     )
 
 
-def chart(rated: list[LeaderboardRow]) -> alt.LayerChart | alt.FacetChart:
-    """Ratings with their 95% intervals, best first."""
-    shown = pd.DataFrame([asdict(row) for row in rated])[["name", "rating", "low", "high", "votes", "status"]]
-    y = alt.Y(
-        "name:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False, labelPadding=12)
-    )
-    title = "Rating and 95% interval"
-    x = alt.X("low:Q", title=title, scale=alt.Scale(zero=False, nice=True, padding=12), axis=alt.Axis(tickCount=6))
-    tooltip = [
-        alt.Tooltip("name:N", title="Model"),
-        alt.Tooltip("rating:Q", format=".0f", title="Rating"),
-        alt.Tooltip("low:Q", format=".0f", title="From"),
-        alt.Tooltip("high:Q", format=".0f", title="To"),
-        alt.Tooltip("votes:Q", title="Votes"),
-        alt.Tooltip("status:N", title="Status"),
-    ]
-    base = alt.Chart(shown).encode(y=y, tooltip=tooltip)
-    mean = alt.Chart(pd.DataFrame({"mean": [START]})).mark_rule(strokeDash=[3, 3], color=QUIET).encode(x="mean:Q")
-    bars = base.mark_bar(height=6, opacity=0.35, cornerRadius=3).encode(x=x, x2="high:Q")
-    dots = base.mark_circle(size=130, opacity=1).encode(x="rating:Q")
-    words = "; ".join(f"{row.name} {row.rating:.0f}, {row.low:.0f} to {row.high:.0f}" for row in rated[:12])
-    return alt.layer(mean, bars, dots).properties(
-        height=ROW_PIXELS * len(rated) + AXIS_PIXELS, description=f"Ratings with 95% intervals: {words}"
+def draw_files(table: Table, rows: Sequence[Row]) -> None:
+    with st.container(horizontal=True, gap="small"):
+        for name, (write, media_type, extension) in FILES.items():
+            st.download_button(
+                name, partial(write, table, rows), f"leaderboard.{extension}", media_type, on_click="ignore",
+                icon=":material/download:", key=f"file-{extension}",
+            )  # fmt: skip
+
+
+def draw_snapshot(arena: Arena, id: str) -> None:
+    found = snapshots.opened(arena, id)
+    st.html('<a href="/leaderboard" target="_self">← The leaderboard as it is now</a>')
+    view = View(**found.table.about["view"])
+    rows = chosen(found.table, view)
+    st.info(snapshot_said(found), icon=":material/link:")
+    st.html(board_html(found.table, rows, view))
+    st.caption(explained(found.table))
+    draw_files(found.table, rows)
+    draw_trade_offs(found.table, rows)
+
+
+def snapshot_said(found: Snapshot) -> str:
+    """What a snapshot is of, in words."""
+    view = found.table.about["view"]
+    filters = "; ".join(f"{name}: {plain(word)}" for name, word in view.items()) or "all votes of people"
+    return (
+        f"Snapshot **{found.id}** of {found.at:%-d %B %Y, %H:%M} UTC ({filters}). Its numbers stay as they are; the "
+        "address of this page leads back to them."
     )
 
 
-def draw_why(arena: Arena, board: Leaderboard) -> None:
+# Why
+
+
+def draw_why(arena: Arena, view: View, rows: Sequence[Row]) -> None:
     """For one model: what its place rests on, and what would change it."""
+    if not rows:
+        return
     st.subheader("Why is it there?", anchor=False)
-    names = [row.name for row in board.rows]
-    chosen = st.selectbox("Model", names, label_visibility="collapsed", width=320)
-    to_flip, needed = settled_by(arena, board, chosen)
-    row = replace(board.rows[names.index(chosen)], votes_to_flip=to_flip, votes_needed=needed)
-    below = board.rows[names.index(chosen) + 1] if names.index(chosen) + 1 < len(names) else None
-    st.markdown(why(row, below))
+    names = [row["name"] for row in rows]
+    name = st.selectbox("Model", names, label_visibility="collapsed", width=320)
+    st.markdown(why(rows[names.index(name)]))
+    rated = sorted((row for row in rows if row["rank"] is not None), key=lambda row: (row["rank"], row["name"]))
+    order = [row["name"] for row in rated]
+    if name in order[:-1]:
+        below = order[order.index(name) + 1]
+        found = deriving.answer(arena, "between", view.votes(datetime.now(UTC).date()), name, below)
+        if found is None:
+            st.caption("What would change its place is being worked out.")
+        elif found.value:
+            st.markdown("\n\n".join(neighbour(*found.value, plain(below))))
 
 
-def why(row: LeaderboardRow, below: LeaderboardRow | None) -> str:
+def why(row: Row) -> str:
     """The place of a model in plain words."""
-    name = f"**{plain(row.name)}**"
-    counted = f"{row.wins} won, {row.losses} lost, {row.ties} tied, {row.both_bad} both bad"
-    if row.rating is None:
-        return f"{name} is not rated: it {plain(row.reason) or 'has no vote that compares it with others.'} ({counted})"
-    said = [
-        f"{name} is rated {row.rating:.0f}, with 95% confidence between {row.low:.0f} and {row.high:.0f}, "
-        f"from {row.votes} votes ({counted}).",
-        f"The votes leave ranks {rank_set(row)} open. The chance that it is the best is {chance(row.p_best)}, "
-        f"that it is among the first three {chance(row.p_top3)}.",
-    ]
-    if below is not None and below.rating is not None:
-        said += neighbour(row, plain(below.name))
-    return "\n\n".join(said)
-
-
-def neighbour(row: LeaderboardRow, below: str) -> list[str]:
-    said = []
-    if row.votes_to_flip is not None:
-        votes = "a single vote that speaks" if row.votes_to_flip == 1 else f"{row.votes_to_flip:,} votes that speak"
-        said.append(f"Had {votes} for it not been cast, **{below}** would be level with it or above.")
-    if row.votes_needed == 0:
-        said.append(f"Its lead over **{below}** is beyond chance.")
-    elif row.votes_needed is not None:
-        votes = (
-            f"{row.votes_needed:,} more votes" if row.votes_needed <= MANY_VOTES else "more votes than are practical"
+    name = f"**{plain(row['name'])}**"
+    counted = f"{row['wins']} won, {row['losses']} lost, {row['ties']} tied, {row['both_bad']} both bad"
+    if row["rating"] is None:
+        return (
+            f"{name} is not rated: it {plain(row['reason']) or 'has no vote that compares it with others.'} ({counted})"
         )
+    return (
+        f"{name} is rated {row['rating']:.0f}, with 95% confidence between {row['low']:.0f} and {row['high']:.0f}, "
+        f"from {row['votes']:,} votes ({counted}).\n\n"
+        f"The votes leave ranks {rank_set(row)} open. The chance that it is the best is {chance(row['p_best'])}, "
+        f"that it is among the first three {chance(row['p_top3'])}."
+    )
+
+
+def neighbour(to_flip: int | None, needed: int | None, below: str) -> list[str]:
+    said = []
+    if to_flip is not None:
+        votes = "a single vote that speaks" if to_flip == 1 else f"{to_flip:,} votes that speak"
+        said.append(f"Had {votes} for it not been cast, **{below}** would be level with it or above.")
+    if needed == 0:
+        said.append(f"Its lead over **{below}** is beyond chance.")
+    elif needed is not None:
+        votes = f"{needed:,} more votes" if needed <= MANY_VOTES else "more votes than are practical"
         said.append(f"If the difference is what it looks like now, {votes} between the two would settle their order.")
     return said
-
-
-MANY_VOTES = 100_000
 
 
 def chance(share: float | None) -> str:
@@ -243,20 +377,24 @@ def chance(share: float | None) -> str:
     return "below 1%" if share < 0.01 else "above 99%" if share > 0.99 else f"{share:.0%}"
 
 
-def draw_audit(found: Audit) -> None:
-    """What the votes show to matter beside the models."""
+def draw_audit(arena: Arena, view: View) -> None:
+    """What the votes show to matter beside the models, where someone asks."""
+    if not st.toggle("What else moves the votes?", help="The side, the look of the images, the voters"):
+        return
+    found = deriving.answer(arena, "audit", view.votes(datetime.now(UTC).date()))
+    if found is None:
+        st.caption("This is being worked out; look again in a moment.")
+    else:
+        draw_found(valued(found))
+
+
+def draw_found(found: Audit) -> None:
     said = [effect(found.left, "standing on the left")] if found.left else []
     said += [effect(influence, f"more {plain(influence.name)}") for influence in found.style]
     if said:
         st.markdown(
             "What an image gains, in rating points with 95% intervals, by standing on the left and by looking one "
             "standard deviation different from its rival:\n\n- " + "\n- ".join(said)
-        )
-    if found.controlled:
-        st.markdown("Ratings as if all images looked alike and stood on no side:")
-        ordered = sorted(found.controlled.items(), key=lambda item: -item[1])
-        st.dataframe(
-            pd.DataFrame(ordered, columns=["Model", "Controlled rating"]).round(0), hide_index=True, width="content"
         )
     for checked in found.voters[:1]:
         odd = sum(voter.high < 1 and voter.low < 0 for voter in found.voters)
@@ -274,6 +412,154 @@ def effect(influence: Influence, of: str) -> str:
     return f"{of}: {influence.points:+.0f} ({influence.low:+.0f} to {influence.high:+.0f}){beyond}".replace("-", "−")
 
 
+# Plots
+
+
+def draw_trade_offs(table: Table, rows: Sequence[Row]) -> None:
+    for key, title in AGAINST.items():
+        numbers = plots.with_figure(rows, key)
+        st.subheader(f"Quality and {title}", anchor=False)
+        if numbers.empty:
+            st.info(f"No rated model has {title} yet; it is known once images are generated here.")
+            continue
+        numbers["front"] = plots.on_front(numbers["value"], numbers["rating"])
+        plots.figure(
+            plots.trade_off(numbers, title), numbers.drop(columns=["value_low", "value_high"]), f"quality and {title}",
+            "Up is better, left takes less; the bars are 95% intervals of the rating. No other model is better and "
+            "takes less than those on the dashed line (the Pareto front, by the ratings as they are).",
+        )  # fmt: skip
+
+
+def draw_history(arena: Arena, view: View, rows: Sequence[Row]) -> None:
+    if view.controlled:
+        st.info("Ratings over time are shown as people voted; set Style back to see them.")
+        return
+    found = deriving.answer(arena, "history", view.votes(datetime.now(UTC).date()))
+    if found is None:
+        draw_pending()
+        return
+    known = {moment.name for moment in valued(found)}
+    names = [row["name"] for row in rows if row["name"] in known]
+    if not names:
+        empty_state("Nothing over time yet", "No vote that fits these filters says when it was cast.")
+        return
+    picked = st.multiselect(
+        "Models", names, default=names[: plots.MOST_LINES], max_selections=plots.MOST_LINES, placeholder="Choose models"
+    )
+    if picked:
+        numbers = pd.DataFrame([moment for moment in found.value if moment.name in picked])
+        plots.figure(
+            plots.over_time(found.value, picked), numbers, "rating over time",
+            "Each point is the board of all votes cast up to the end of that day (UTC); the band is the 95% interval. "
+            "A model's rating also moves when others join, because the mean of all stays 1000.",
+        )  # fmt: skip
+
+
+def draw_pending() -> None:
+    """For an answer that is being made elsewhere: looks again by itself every other second."""
+    st.info("This is being computed from all votes and appears by itself.", icon=":material/hourglass_top:")
+    asked_at = st.session_state.get("looked")
+    st.fragment(look_once_more, run_every=2.0)(asked_at)
+
+
+def look_once_more(asked_at: float | None) -> None:
+    """The first run draws with the page; a later one runs the page again."""
+    if st.session_state.get("looked") != asked_at:
+        st.rerun()
+    st.session_state["looked"] = monotonic()
+
+
+def draw_meetings(found: Published, rows: Sequence[Row]) -> None:
+    assert found.rated is not None
+    names = [row["name"] for row in rows if row["votes"]]
+    shown = names if len(names) <= plots.MOST_MET else names[: plots.MOST_MET]
+    numbers = plots.met(found.rated, shown)
+    if numbers.empty:
+        empty_state("Nobody has met yet", "No vote that fits these filters compares two models.")
+        return
+    cut = f" The first {len(shown)} of {len(names)} models in this order." if len(shown) < len(names) else ""
+    plots.figure(
+        plots.heat_map(numbers, shown), numbers, "head to head",
+        "Share of the votes that the row's model took from the column's; a tie is half a win each." + cut,
+    )  # fmt: skip
+
+
+def draw_scores(arena: Arena, table: Table, rows: Sequence[Row]) -> None:
+    """Each automatic score against people, and how far their orders agree."""
+    offered = {f["key"]: f for f in table.figures if f["key"] not in AGAINST}
+    if not offered:
+        empty_state(
+            "No automatic scores yet",
+            "Measure models on **Benchmarks**, or let a judge vote on **Judge**; then they stand against people here.",
+        )
+        return
+    key = st.segmented_control(
+        "Score", [*offered], default=next(iter(offered)), format_func=lambda key: offered[key]["title"],
+        label_visibility="collapsed",
+    ) or next(iter(offered))  # fmt: skip
+    figure, numbers = offered[key], plots.with_figure(rows, key)
+    if numbers.empty:
+        st.info("No model has both a rating by these votes and this score.")
+        return
+    said = agreement_said(numbers, figure["higher_is_better"])
+    plots.figure(
+        plots.scatter(numbers, figure["title"], figure["higher_is_better"], said), numbers, f"people and {key}",
+        f"{said} {plain(figure['about'])}",
+    )  # fmt: skip
+    draw_curves(arena, key, figure["fingerprint"])
+
+
+def agreement_said(numbers: pd.DataFrame, higher_is_better: bool) -> str:
+    """How far a score orders the models as people do, in words."""
+    sign = 1 if higher_is_better else -1
+    try:
+        found = rank_agreement.correlation(sign * numbers["value"], numbers["rating"], rounds=500)
+    except DataError:
+        return f"{len(numbers)} models have both; a correlation takes three."
+    if found.spearman is None or found.kendall is None:
+        return "All models have the same value, so nothing can be said of their order."
+    rho = found.spearman
+    known = not isnan(rho.low)
+    doubt = "" if known and not rho.low <= 0 <= rho.high else " With so few models this may be chance."
+    interval = f" (95% interval {_signed(rho.low)} to {_signed(rho.high)})" if known else ""
+    return (
+        f"Over {found.n} models the two orders agree with Spearman's ρ = {_signed(rho.value)}{interval} and Kendall's "
+        f"τ = {_signed(found.kendall.value)}; 1 is the same order, 0 none, −1 the opposite.{doubt}"
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def draw_curves(arena: Arena, key: str, fingerprint: str) -> None:
+    """The score against the number of images, where it was measured so."""
+    fitting = [column for column in benchmarks.columns(arena) if column.protocol.fingerprint == fingerprint]
+    column = max(fitting, key=lambda column: len(column.scores), default=None)
+    if column is not None and any(score.details.get("curve") for score in column.scores):
+        st.markdown(f"**{plain(board_table.METRICS.get(key, key))} against the number of images**")
+        benchmarks_page.draw_curves(column)
+
+
+def draw_votes(arena: Arena, view: View) -> None:
+    found = deriving.answer(arena, "per day", view.votes(datetime.now(UTC).date()))
+    if found is None:
+        draw_pending()
+        return
+    days = valued(found)
+    if not days:
+        empty_state("No votes by day yet", "No vote that fits these filters says when it was cast. Open **Vote**.")
+        return
+    numbers = pd.DataFrame(days, columns=["day", "votes"])
+    plots.figure(
+        plots.votes_per_day(days), numbers, "votes per day",
+        f"{numbers['votes'].sum():,} votes by day (UTC). Votes that say no time are left out.",
+    )  # fmt: skip
+
+
+# Judges beside people
+
+
 def draw_judges(arena: Arena, category: str | None) -> None:
     """Judges beside people, where a judge has voted: never mixed into the board above."""
     judges = arena.store.judges()
@@ -281,11 +567,14 @@ def draw_judges(arena: Arena, category: str | None) -> None:
         return
     st.subheader("People and judges", anchor=False)
     if category is not None:
-        st.caption(f"Of {EVERY_CATEGORY}, not of {plain(category)} alone.")
-    judge = judges[0] if len(judges) == 1 else st.selectbox("Judge", judges, width=320)
-    found = together(arena, judge)
-    st.dataframe(beside(found), hide_index=True, placeholder="–", width="stretch")
-    for sentence in judge_said(found):
+        st.caption(f"Of all categories, not of {plain(category)} alone.")
+    judge = judges[0] if len(judges) == 1 else st.selectbox("Judge", judges, width=320, format_func=short_judge)
+    found = deriving.answer(arena, "together", judge)
+    if found is None:
+        draw_pending()
+        return
+    st.dataframe(beside(valued(found)), hide_index=True, placeholder="–", width="stretch")
+    for sentence in judge_said(found.value):
         st.caption(sentence)
 
 
@@ -314,39 +603,3 @@ def beside(found: Together) -> pd.DataFrame:
             if row.rating is not None and row.high is not None:
                 said.setdefault(row.model, {})[name] = f"{row.rating:.0f} ± {row.high - row.rating:.0f}"
     return pd.DataFrame([{"Model": model, **cells} for model, cells in said.items()], columns=["Model", *boards])
-
-
-def draw_meetings(board: Leaderboard) -> None:
-    st.subheader("Head to head", anchor=False)
-    st.altair_chart(heat_map(board), width="content")
-    st.caption("Share of the votes that the row's model took from the column's; a tie is half a win each.")
-
-
-def heat_map(board: Leaderboard) -> alt.LayerChart:
-    """Who beats whom: 50% is white, so that the eye finds what is decided."""
-    order = [row.name for row in board.rows]
-    shown = pd.DataFrame(board.meetings, columns=Meeting._fields)
-    labels = {"labelLimit": 220, "labelOverlap": False, "ticks": False, "domain": False}
-    base = alt.Chart(shown).encode(
-        x=alt.X("opponent:N", sort=order, title=None, axis=alt.Axis(orient="top", labelAngle=-40, **labels)),
-        y=alt.Y("name:N", sort=order, title=None, axis=alt.Axis(labelPadding=8, **labels)),
-        tooltip=[
-            alt.Tooltip("name:N", title="Model"),
-            alt.Tooltip("opponent:N", title="Against"),
-            alt.Tooltip("score:Q", format=".0%", title="Score"),
-            alt.Tooltip("expected:Q", format=".0%", title="Expected from the ratings"),
-            alt.Tooltip("votes:Q", title="Votes"),
-        ],
-    )
-    # Orange to blue: told apart by every kind of colour vision.
-    colour = alt.Color("score:Q", scale=alt.Scale(scheme="blueorange", domain=[0, 1], reverse=True), legend=None)
-    cells = base.mark_rect(cornerRadius=3).encode(color=colour)
-    words = base.mark_text(fontSize=12).encode(
-        text=alt.Text("score:Q", format=".0%"),
-        color=alt.condition("abs(datum.score - 0.5) > 0.35", alt.value("white"), alt.value("#222")),
-    )
-    return alt.layer(cells, words).properties(
-        width=alt.Step(CELL_WIDTH),
-        height=alt.Step(ROW_PIXELS),
-        description="Share of votes each model took from others",
-    )

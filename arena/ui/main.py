@@ -4,13 +4,15 @@ from pathlib import Path
 
 import streamlit as st
 
-from arena.ui import about, benchmarks, judge, leaderboard, vote
+from arena.ui import about, benchmarks, judge, leaderboard, model, prompt, vote
 
 PAGES = [
     st.Page(vote.page, title="Vote", icon=":material/how_to_vote:", url_path="vote", default=True),
     st.Page(leaderboard.page, title="Leaderboard", icon=":material/leaderboard:", url_path="leaderboard"),
     st.Page(benchmarks.page, title="Benchmarks", icon=":material/science:", url_path="benchmarks"),
     st.Page(judge.page, title="Judge", icon=":material/gavel:", url_path="judge"),
+    st.Page(model.page, title="Model", url_path="model", visibility="hidden"),
+    st.Page(prompt.page, title="Prompt", url_path="prompt", visibility="hidden"),
     st.Page(about.page, title="How it works", icon=":material/info:", url_path="how-it-works"),
 ]
 
