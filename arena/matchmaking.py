@@ -117,6 +117,25 @@ def adaptive_chances(
     return dict(zip(pairs, map(float, chance), strict=True))
 
 
+def shared(
+    pairs: Collection[Pair], shares: Mapping[int, float], chances: Mapping[Pair, float] | None = None
+) -> dict[Pair, float]:
+    """Chances of pairs (uniform where absent) times the shares of both contestants, made to sum to 1.
+
+    `shares`: contestant id -> weight above 0; who is absent has 1. A pair's chance stays above 0, so its votes can be
+    weighed. Raises ValueError for a share that is not above 0 and finite.
+    """
+    for contestant, share in shares.items():
+        if not 0 < share < float("inf"):
+            raise ValueError(f"a share is a number above 0, got {share!r} for contestant {contestant}")
+    weight = {
+        (one, other): (1.0 if chances is None else chances[one, other]) * shares.get(one, 1.0) * shares.get(other, 1.0)
+        for one, other in pairs
+    }
+    whole = sum(weight.values())
+    return {pair: share / whole for pair, share in weight.items()}
+
+
 def _one_vote(theta: Floats) -> Floats:
     """Information (M, M) that one vote on each pair has on the pair's difference: p (1 - p)."""
     return 1 / (2 * np.cosh((theta[:, None] - theta[None, :]) / 2)) ** 2

@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from arena.domain import Battle, Prompt, RunState, VoterKind
+from arena.domain import Battle, Generation, Prompt, RunState, VoterKind
 from arena.errors import UsageError
-from db.schema import BattleRow, OwnPromptRow, PromptRow, RunRow, SkipRow, VoteRow, VoterRow
-from db.store import Store, _prompt, now
+from db.schema import BattleRow, GenerationRow, OwnPromptRow, PromptRow, RunRow, SkipRow, VoteRow, VoterRow
+from db.store import Store, _generation, _prompt, now
 
 MOST_ATTEMPTS = 2
 KILLED = "the process that made the pictures was stopped twice; try again"
@@ -61,18 +61,26 @@ class OwnPrompts:
         self.store = store
 
     def add(
-        self, voter_id: str, prompt_id: int, left_id: int, right_id: int, seed: int, policy: str, probability: float,
+        self, voter_id: str, prompt: Prompt, left_id: int, right_id: int, seed: int, policy: str, probability: float,
         counts: bool, *, an_hour: int, longest_queue: int,
     ) -> None:  # fmt: skip
-        """Queue a request. Raises UsageError, and stores nothing, where the voter has one under way or had too many in
-        the last hour, or the queue is full."""
+        """Queue a request, with its prompt if the text is new.
+
+        Raises UsageError, and stores nothing, where the voter has one under way or had too many in the last hour, or
+        the queue is full.
+        """
         with self.store._writing() as session:
             self.store._add_voter(session, voter_id, VoterKind.PERSON)
             session.execute(select(VoterRow.id).where(VoterRow.id == voter_id).with_for_update())
             _refuse(session, voter_id, an_hour, longest_queue)
+            values = {"text": prompt.text, "category": prompt.category, "tags": [], "source": prompt.source}
+            insert = self.store._insert(PromptRow).values(**values)
+            session.execute(insert.on_conflict_do_nothing(index_elements=["text"]))
             session.add(
                 OwnPromptRow(
-                    voter_id=voter_id, prompt_id=prompt_id, left_id=left_id, right_id=right_id, seed=seed,
+                    voter_id=voter_id,
+                    prompt_id=session.scalars(select(PromptRow.id).where(PromptRow.text == prompt.text)).one(),
+                    left_id=left_id, right_id=right_id, seed=seed,
                     policy=policy, probability=probability, counts=counts, state=Stage.WAITING, done=0, attempts=0,
                     reason="", run_id=None, battle_id=None, at=now(), finished_at=None,
                 )
@@ -119,6 +127,17 @@ class OwnPrompts:
                 row.state, row.reason, row.finished_at = Stage.FAILED, KILLED, now()
                 session.flush()
             return None
+
+    def generation(self, contestant_id: int, prompt_id: int, seed: int) -> Generation | None:
+        """The attempt at this cell, where there is one."""
+        query = select(GenerationRow).where(
+            GenerationRow.contestant_id == contestant_id,
+            GenerationRow.prompt_id == prompt_id,
+            GenerationRow.seed == seed,
+        )
+        with self.store._reading() as session:
+            row = session.scalars(query).one_or_none()
+            return None if row is None else _generation(row)
 
     def made(self, request_id: int, done: int) -> None:
         """So many pictures are there."""

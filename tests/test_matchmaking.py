@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from arena import matchmaking
 from arena.matchmaking import (
     EPSILON,
     PRIOR_VARIANCE,
@@ -188,3 +189,21 @@ def test_adaptive_draws_happen_as_often_as_their_probability_says() -> None:
 def test_chances_of_other_pairs_are_refused() -> None:
     with pytest.raises(ValueError, match="same pairs"):
         draw({(1, 2): [10]}, Random(0), {(1, 3): 1.0})
+
+
+# Shares
+
+
+def test_shares_multiply_a_pairs_chance_and_leave_none_at_zero() -> None:
+    pairs = [(1, 2), (1, 3), (2, 3)]
+    assert matchmaking.shared(pairs, {}) == pytest.approx(dict.fromkeys(pairs, 1 / 3))
+    found = matchmaking.shared(pairs, {1: 4.0})
+    assert found == pytest.approx({(1, 2): 4 / 9, (1, 3): 4 / 9, (2, 3): 1 / 9})
+    base = {(1, 2): 0.5, (1, 3): 0.25, (2, 3): 0.25}
+    assert matchmaking.shared(pairs, {3: 0.5}, base) == pytest.approx({(1, 2): 2 / 3, (1, 3): 1 / 6, (2, 3): 1 / 6})
+
+
+@pytest.mark.parametrize("share", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_share_that_would_hide_a_pair_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="a share is a number above 0"):
+        matchmaking.shared([(1, 2)], {1: share})

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from arena.bootstrap import Arena
 
 JOBS: dict[str, str] = {
+    RunKind.GENERATE: "arena.services.making:job",
     RunKind.BENCHMARK: "arena.services.benchmarks:job",
     RunKind.JUDGE: "arena.services.judging:job",
 }
@@ -102,7 +103,7 @@ def perform(arena: Arena, run_id: int, watch: Report | None = None) -> Run:
     run = arena.store.run(run_id)
     try:
         job: Job = resolve("kind of run", JOBS, run.kind.value)
-        with _beating(arena, run_id, watch) as report:
+        with beating(arena, run_id, watch) as report:
             ended = job(arena, run, report)
         arena.store.end_run(run_id, RunState.DONE, ended.message, ended.scores)
     except Cancelled:
@@ -121,8 +122,8 @@ def _reason(error: BaseException) -> str:
 
 
 @contextmanager
-def _beating(arena: Arena, run_id: int, watch: Report | None) -> Iterator[Report]:
-    """Keeps the run's heart beating with what was reported last."""
+def beating(arena: Arena, run_id: int, watch: Report | None = None) -> Iterator[Report]:
+    """Keeps the run's heart beating with what was reported last; what it gives reports, and raises Cancelled."""
     last: dict[str, Any] = {"stage": "loading", "done": 0, "total": 0}
     over = threading.Event()
 

@@ -1,10 +1,19 @@
-"""The method page: every number on the site, in plain words and with its formula."""
+"""The method page: every number on the site, in plain words and with its formula.
+
+Other pages link to a section by its heading: `/how-it-works#rating`, `#how-sure-that-is`, `#what-does-not-count`.
+"""
 
 from __future__ import annotations
 
+import re
+
+import pandas as pd
 import streamlit as st
 
-from arena.ui.common import heading
+from arena.bootstrap import Arena
+from arena.errors import ArenaError
+from arena.services import method
+from arena.ui.common import heading, plain, said_plainly, the_arena
 
 READABLE = 740  # pixels: about 90 characters a line
 
@@ -14,6 +23,11 @@ You see one prompt and two pictures by two different models. Which model stands 
 The pictures come under random addresses, in boxes of one size, and both appear at once; who made them stays on the
 server until you have voted. Press **←** or **→** for the better picture, **↑** for a tie, **↓** when both are bad,
 **S** to skip. Your browser keeps a random signed id, so that a pair counts once per voter; there is no account.
+
+### Own prompts
+You may type a prompt yourself; two models draw it at once. The two are drawn with a known chance, which is stored with
+the pair as always, and you vote blind as always. If one of them fails, you are told which, and no vote is taken. Nobody
+else is shown your prompt, and no judge either. Such votes stand under the category “own prompt”.
 
 ### Rating
 The leaderboard orders models by the Bradley–Terry model: model $i$ beats model $j$ with the probability
@@ -37,7 +51,8 @@ connects with the others, gets no rating and a sentence that says why. A tie is 
 - **Pooled.** In one category votes are few, so its ratings lean on the other categories, the more the fewer votes it
   has and the less the categories differ. How much is shown.
 - **Which pairs you see.** Mostly those whose votes tell most: new models, then pairs that are nearly told apart. One
-  pair in ten is drawn uniformly, so that every pair keeps a known chance, which is stored with it.
+  pair in ten is drawn uniformly, so that every pair keeps a known chance, which is stored with it. Whoever runs this
+  arena may have a model drawn more or less often; its share multiplies the chances of its pairs, never to zero.
 
 ### Elo
 Beside it stands a live rating that moves with every vote, as in chess. A model's rating $R$ starts at 1000. Against an
@@ -66,6 +81,20 @@ and loss, and moves by it as by a draw.
 ### Provisional
 With few votes, luck decides the order. A model with fewer than 30 votes is marked *provisional* (the operator may
 choose another limit). Skipped pairs count for nothing.
+
+### My board
+After 30 votes the same rating is made of your votes alone. Its intervals treat your answers to one prompt as hanging
+together, and they are wide: 30 votes of one person tell little. *Who agrees with you* counts the pairs in which both
+preferred a picture, with Wilson's interval: you against the most frequent answer of the others, against the models'
+order without your own votes, and against the judge. *Your taste* is how much a side or a look is worth to you between
+models of equal strength,
+
+$$
+\log\frac{P(\text{left})}{P(\text{right})} = \theta_{\text{left}} - \theta_{\text{right}} + \beta_0 + \beta x
+$$
+
+with $x$ the difference of the two pictures in brightness, contrast, colour, sharpness, size or shape, one at a time. A
+taste is named only where its interval excludes none; the intervals of all seven hold at once with 95%.
 
 ### Judges
 A vision-language model may vote as well. It sees each pair twice, once in each order: where the two answers differ,
@@ -105,12 +134,84 @@ Around each real picture lies a ball that reaches its fifth neighbour. *Precisio
 inside some such ball, *recall* the same the other way round; *density* and *coverage* are their steadier relatives.
 Precision asks whether the pictures look real, recall whether they show all there is.
 
+### CLIPScore and other scores of prompt and picture
+A network turns the prompt and the picture into directions; the score grows with the cosine between them. CLIPScore is
+$100\,\max(\cos, 0)$ or $2.5\,\max(\cos, 0)$, as its protocol says; PickScore and HPS come from networks trained on
+people's choices. A model's figure is the mean over its pictures; the page **Judge** says how often people agree.
+
 ### On the same prompts
 Two models that answered the same prompts are compared picture by picture: what the prompts and the real pictures share
 cancels, so that a difference can be certain where the two intervals overlap.
+
+### Speed and cost
+*Seconds per image* is the median over a model's pictures on the machine that made them, so it compares models only
+where one machine made all. *Dollars per megapixel* is what its pictures cost over their size in millions of pixels;
+where nothing is known there is a dash, never a zero.
+
+### Models, prompts and pictures that are no longer drawn
+A retired model or prompt, and a picture that was reported and hidden, come into no further pair. The votes on them
+stay, and so does the rating.
 """
+
+TITLE = re.compile(r"^### (.+)$", re.MULTILINE)
+EXCLUDED, VERSION = "What does not count", "Version"
 
 
 def page() -> None:
-    heading("How it works", "What you vote on, and what every number on this site means.")
-    st.container(width=READABLE).markdown(TEXT)
+    heading("Method", "What you vote on, and what every number on this site means.")
+    with st.container(width=READABLE):
+        st.markdown(contents())
+        st.markdown(TEXT)
+        st.markdown(f"### {EXCLUDED}")
+        with said_plainly():
+            draw_excluded(the_arena())
+        st.markdown(f"### {VERSION}")
+        try:
+            draw_version(the_arena())
+        except ArenaError:  # said above already
+            st.markdown(f"`{method.PACKAGE}` {method.installed(method.PACKAGE)}")
+
+
+def contents() -> str:
+    """Links to every section."""
+    return " · ".join(f"[{title}](#{anchor(title)})" for title in [*TITLE.findall(TEXT), EXCLUDED, VERSION])
+
+
+def anchor(title: str) -> str:
+    """The address that Streamlit gives to a heading: its words in small letters, joined by dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", title.casefold()).strip("-")
+
+
+def draw_excluded(arena: Arena) -> None:
+    """How many votes count, and why the others do not, as of now."""
+    found = method.counted(arena)
+    st.markdown(
+        f"**{found.counting:,} votes count.** A vote is never changed or removed. Where one must not count, a row with "
+        "the reason is added beside it, and every rating is made without it; what was taken out can be put back the "
+        "same way."
+    )
+    if not found.not_counting:
+        st.markdown("No vote has been taken out.")
+        return
+    rows = pd.DataFrame(found.not_counting, columns=["Reason", "Votes"])
+    st.dataframe(rows, hide_index=True, width="stretch", height="content")
+
+
+def draw_version(arena: Arena) -> None:
+    """What a number depends on besides the votes."""
+    found = method.versions(arena)
+    board = ", ".join(f"{name} {value}" for name, value in found.board.items()) or "no board yet"
+    shares = ", ".join(f"{plain(name)} × {share:g}" for name, share in found.shares.items()) or "all alike"
+    st.markdown(
+        f"- **Package**: `{method.PACKAGE}` {found.package}; "
+        + ", ".join(f"{name} {number}" for name, number in found.libraries.items())
+        + f"\n- **Board**: {plain(board)}\n- **Pairs**: {plain(found.matchmaking)}; shares: {shares}"
+        + f"\n- **Pictures as shown**: {found.pictures}"
+    )
+    rows = [{"Protocol": one.id, "Fingerprint": one.fingerprint} for one in found.protocols]
+    rows += [{"Protocol": name, "Fingerprint": mark} for name, mark in found.judges.items()]
+    if rows:
+        st.markdown("Protocols and judges in use, with the sha256 of all their settings:")
+        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
+    else:
+        st.markdown("No automatic score and no judge is in use yet.")

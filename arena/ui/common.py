@@ -31,8 +31,9 @@ def this_voter(arena: Arena) -> str:
     known = voters.voter_id(arena, st.context.cookies.get(COOKIE))
     if known:
         return known
-    if "voter_token" not in st.session_state:
-        st.session_state["voter_token"] = voters.new_voter_token(arena)
+    if held := voters.voter_id(arena, st.session_state.get("voter_token")):
+        return held
+    st.session_state["voter_token"] = voters.new_voter_token(arena)
     return voters.voter_id(arena, st.session_state["voter_token"]) or ""
 
 

@@ -22,32 +22,39 @@ ENDINGS = {
 }
 Resume = Callable[[Arena, int], int]
 """Starts a run again that ended early, and returns the new one's id."""
+Stop = Callable[[int], None]
+"""Streamlit's callback that cancels a run."""
 
 
-def watch(kind: RunKind, resume: Resume) -> None:
+def cancel(run_id: int) -> None:
+    with said_plainly():
+        runs.cancel(the_arena(), run_id)
+
+
+def watch(kind: RunKind, resume: Resume, stop: Stop = cancel, title: str = "Runs") -> None:
     """The latest runs of a kind, looked at every second for as long as one of them works."""
     active = has_active(runs.latest(the_arena(), kind, SHOWN))
-    st.fragment(draw_runs, run_every=1.0 if active else None)(kind, resume, active)
+    st.fragment(draw_runs, run_every=1.0 if active else None)(kind, resume, active, stop, title)
 
 
-def draw_runs(kind: RunKind, resume: Resume, was_active: bool) -> None:
+def draw_runs(kind: RunKind, resume: Resume, was_active: bool, stop: Stop = cancel, title: str = "Runs") -> None:
     with said_plainly():
         found = runs.latest(the_arena(), kind, SHOWN)
         if was_active and not has_active(found):
             st.rerun()  # the whole page: what came of it is there now, and nothing is left to watch
         if found:
-            st.subheader("Runs", anchor=False)
+            st.subheader(title, anchor=False)
         for run in found:
-            draw_run(run, resume)
+            draw_run(run, resume, stop)
 
 
 def has_active(found: list[Run]) -> bool:
     return any(run.state is RunState.RUNNING for run in found)
 
 
-def draw_run(run: Run, resume: Resume) -> None:
+def draw_run(run: Run, resume: Resume, stop: Stop) -> None:
     if run.state is RunState.RUNNING:
-        draw_active(run, datetime.now(UTC))
+        draw_active(run, datetime.now(UTC), stop)
         return
     icon, word = ENDINGS[run.state]
     took = (run.finished_at or run.heartbeat_at) - run.started_at
@@ -61,20 +68,15 @@ def draw_run(run: Run, resume: Resume) -> None:
     button.button("Resume", key=f"resume-{run.id}", on_click=again, args=(resume, run.id), width="stretch")
 
 
-def draw_active(run: Run, now: datetime) -> None:
+def draw_active(run: Run, now: datetime, stop: Stop) -> None:
     progress, button = st.columns([5, 1], vertical_alignment="center")
     progress.progress(share_done(run), text=plain(progress_text(run, now)))
-    button.button("Cancel", key=f"cancel-{run.id}", on_click=cancel, args=(run.id,), width="stretch")
+    button.button("Cancel", key=f"cancel-{run.id}", on_click=stop, args=(run.id,), width="stretch")
     silence = now - run.heartbeat_at
     if silence > QUIET_AFTER:
         st.warning(
             f"Run {run.id} has said nothing for {clock(silence)}. If that goes on, cancel it and start it again."
         )
-
-
-def cancel(run_id: int) -> None:
-    with said_plainly():
-        runs.cancel(the_arena(), run_id)
 
 
 def again(resume: Resume, run_id: int) -> None:

@@ -197,14 +197,11 @@ def test_deleting_removes_what_was_typed_and_its_pictures(seeded: Arena) -> None
     queue = OwnPrompts(seeded.store)
     limits = {"an_hour": 9, "longest_queue": 9}
     for voter, prompt in ((ME, typed), (ME, shared), ("person:other", shared)):
-        queue.add(voter, prompt.id or 0, one.id or 0, other.id or 0, 1, "own-prompt@1", 1.0, True, **limits)
+        queue.add(voter, prompt, one.id or 0, other.id or 0, 1, "own-prompt@1", 1.0, True, **limits)
         made = queue.newest(voter)
         assert made is not None
-        backend = {c.id: create_backend(c) for c in (one, other)}
         for c in (one, other):
-            [image] = backend[c.id].generate([prompt.text], [1])
-            attempt = generation._attempt(seeded, c, generation.Cell(prompt, 1), image, 0.1)
-            seeded.store.add_generations([attempt])
+            generation.make(seeded, c, [generation.Cell(prompt, 1)], create_backend(c))
         queue.fail(made.id, "a test")
     shas = [a.image.sha256 for a in seeded.store.generations(one.id or 0) if a.image and a.prompt_id == typed.id]
     kept = [a.image.sha256 for a in seeded.store.generations(one.id or 0) if a.image and a.prompt_id == shared.id]
@@ -221,8 +218,7 @@ def test_ones_own_prompts_reach_nobody_else(seeded: Arena) -> None:
     before = seeded.store.prompts_with_images()
     [typed] = seeded.store.add_prompts([Prompt("mine alone", OWN_PROMPT, (), OWN_PROMPT)])
     for c in seeded.store.contestants():
-        [image] = create_backend(c).generate([typed.text], [1])
-        seeded.store.add_generations([generation._attempt(seeded, c, generation.Cell(typed, 1), image, 0.1)])
+        generation.make(seeded, c, [generation.Cell(typed, 1)], create_backend(c))
     assert seeded.store.prompts_with_images() == before
     assert typed not in seeded.store.prompts()
     assert generation.plan(seeded) == {one: [] for one in seeded.store.contestants()}

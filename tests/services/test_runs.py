@@ -81,7 +81,8 @@ def test_a_process_that_cannot_be_started_leaves_no_open_run(arena: Arena, monke
     assert runs.one(arena, 1).state is RunState.FAILED
 
 
-def test_a_kind_without_a_job_is_refused_and_said_in_the_row(arena: Arena) -> None:
+def test_a_kind_without_a_job_is_refused_and_said_in_the_row(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(runs.JOBS, RunKind.GENERATE)
     run = arena.store.add_run(RunKind.GENERATE, "images")
     with pytest.raises(UnknownName, match="kind of run 'generate'"):
         runs.perform(arena, run.id or 0)
@@ -141,7 +142,8 @@ def make_silent(arena: Arena, run: Run) -> None:
         session.execute(update(RunRow).where(RunRow.id == run.id).values(heartbeat_at=long_ago))
 
 
-def test_only_a_silent_run_of_a_kind_that_beats_is_closed(any_arena: Arena) -> None:
+def test_only_a_silent_run_of_a_kind_that_beats_is_closed(any_arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(runs.JOBS, RunKind.GENERATE)
     silent, fresh, other = started(any_arena), started(any_arena), any_arena.store.add_run(RunKind.GENERATE, "x")
     make_silent(any_arena, silent)
     make_silent(any_arena, other)
