@@ -11,11 +11,13 @@ import itertools
 import json
 import random
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import NamedTuple
 
 from arena import questions
 from arena.teddy.scenes import (
     ATTRIBUTES,
+    PLACE,
     SCENERY,
     Background,
     Count,
@@ -62,6 +64,24 @@ def captions(held_out: bool) -> dict[Labels, str]:
 def wrong(seen: Labels, asked: Labels) -> tuple[str, ...]:
     """The attributes in which a picture differs from what was asked."""
     return tuple(name for name, one, other in zip(NAMES, seen, asked, strict=True) if one != other)
+
+
+def telling(value: StrEnum) -> str:
+    """The one word that tells a value from all others, such as "sky" for "blue sky"; "" for what is not said."""
+    if value.name == "NONE":
+        return ""
+    words = PLACE[value].split() if isinstance(value, Position) else value.split()
+    return words[-1] if isinstance(value, Background | Position) else words[0]
+
+
+def told(asked: Labels) -> tuple[int, ...]:
+    """Where in its caption each attribute has been told: the end of its telling word, or of the caption without one."""
+    scene, text = scene_of(asked), caption(scene_of(asked))
+    words = {name: telling(getattr(scene, name)) for name in NAMES}
+    words["count"] = "bears" if scene.count is Count.TWO else "bear"
+    return tuple(
+        text.find(f" {word}") + len(word) + 1 if word and f" {word}" in text else len(text) for word in words.values()
+    )
 
 
 def pair_verdict(first: Labels, second: Labels, asked: Labels) -> str:

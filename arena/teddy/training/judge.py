@@ -1,8 +1,12 @@
 """The embedded judge: a tiny Llava whose eye is a LeViT, trained to answer questions about teddy pictures.
 
-Two stages. `EyeTask` teaches the vision tower to tell attributes and quality; `JudgeTask` freezes it and teaches a
-small Llama to answer. Many questions share one sequence: they follow the same images and do not see each other (their
-attention is apart and their positions start anew), so that each is computed as if it stood alone.
+`EyeTask` teaches the vision tower to tell attributes and quality; `JudgeTask` freezes it and teaches a small Llama to
+answer. Many questions share one sequence: they follow the same images and do not see each other (their attention is
+apart and their positions start anew), so that each is computed as if it stood alone.
+
+A caption is judged by seven comparisons at once, and a verdict alone says next to nothing about which of them failed.
+So `Pupil` is given hints: where the words of a caption end, after half of its layers, it has to know whether each image
+shows them. The hints' weights are left out of what ships.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -36,7 +41,7 @@ from arena.teddy.attributes import AttributeReader, truth
 from arena.teddy.contestants import TEDDIES, TeddyContestant
 from arena.teddy.judge_data import Labels
 from arena.teddy.measure import generate_in_batches, load
-from arena.teddy.scenes import ATTRIBUTES, Position, caption, sample_scenes
+from arena.teddy.scenes import ATTRIBUTES, caption, sample_scenes
 from arena.teddy.training.dataset import Pictures
 from arena.teddy.training.disturb import LEVELS, with_quality, written_over
 from arena.teddy.training.vae import to_signal
@@ -81,7 +86,7 @@ def make_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
 
 
 def make_judge(
-    tokenizer: PreTrainedTokenizerFast, width: int = 128, layers: int = 4, eye: int = 256
+    tokenizer: PreTrainedTokenizerFast, width: int = 128, layers: int = 5, eye: int = 256
 ) -> LlavaForConditionalGeneration:
     """The untrained judge. Its eye sees sixteen patches of 16x16 pixels after four strided convolutions."""
     vision = LevitConfig(
@@ -192,8 +197,8 @@ class EyeNetwork(nn.Module):
 def give_eye(network: LlavaForConditionalGeneration, eye: EyeNetwork, tokenizer: PreTrainedTokenizerFast) -> None:
     """Puts a trained eye in, and lets the projector start as its dictionary.
 
-    The first rows of the projector are the eye's heads, and what each of them finds is written as the mean embedding
-    of the words for it: an image begins as the words of what it shows. Training goes on from there.
+    The first rows of the projector are the eye's heads, and what each of them finds is written as the embedding of the
+    word for it: an image begins as the words of what it shows. Training goes on from there.
     """
     network.model.vision_tower.load_state_dict(eye.tower.state_dict())
     projector, embedding = network.model.multi_modal_projector, network.get_input_embeddings()
@@ -204,8 +209,8 @@ def give_eye(network: LlavaForConditionalGeneration, eye: EyeNetwork, tokenizer:
     projector.linear_2.weight[:, : len(spoken)] = words.T
 
 
-def _spoken(value: str) -> str:
-    return "middle" if value is Position.CENTRE else str(value)
+def _spoken(value: StrEnum) -> str:
+    return ask.telling(value) or str(value)
 
 
 class EyeTask:
@@ -253,10 +258,38 @@ def _level(rendered: bool, dice: random.Random) -> int:
 
 
 class Branch(NamedTuple):
-    """A question's last words and its answer."""
+    """A question's last words, its answer, and what it hints at, if it asks about a caption.
+
+    `caption` stands in the words and asks for `asked`; `seen` holds what each image shows.
+    """
 
     words: str
     answer: str
+    caption: str = ""
+    asked: Labels = ()
+    seen: tuple[Labels, ...] = ()
+
+
+class Hint(NamedTuple):
+    """At this token, the image (0 or 1) has the attribute right or not."""
+
+    token: int
+    image: int
+    attribute: int
+    right: bool
+
+
+HINT_LAYER = 3
+"""So many layers may look at the images before it has to be known what is right."""
+
+
+class Pupil(nn.Module):
+    """The judge in training: at the words of a caption it also says whether the images have them right."""
+
+    def __init__(self, judge: LlavaForConditionalGeneration) -> None:
+        super().__init__()
+        self.judge = judge
+        self.hints = nn.Linear(judge.config.text_config.hidden_size, 2 * len(ATTRIBUTES))
 
 
 class Row(NamedTuple):
@@ -267,15 +300,18 @@ class Row(NamedTuple):
 
 
 class JudgeTask:
-    """Cross entropy of the answers; an answer's first token counts four times as much as one of its reason's."""
+    """Cross entropy of the answers and of the hints. An answer's first token counts twice as much as one of its
+    reason's, and one hint as much as a first token."""
 
-    REASON_WEIGHT = 0.25
-    ROWS = MappingProxyType({"_pair": 5, "_single": 6, "_caption": 3, "_rubric": 1})
+    REASON_WEIGHT = 0.5
+    ROWS = MappingProxyType({"_pair": 5, "_single": 5, "_caption": 5, "_rubric": 1})
+    WORDS = MappingProxyType({"_single": 8, "_caption": 8})
+    """The rows of the first lessons: one image, its attributes and its captions."""
 
     def __init__(
         self,
         bank: Bank,
-        network: LlavaForConditionalGeneration,
+        network: Pupil,
         tokenizer: PreTrainedTokenizerFast,
         rows: Mapping[str, int] = ROWS,
     ) -> None:
@@ -286,8 +322,8 @@ class JudgeTask:
         for i, seen in enumerate(bank.labels):
             self.showing.setdefault(seen, []).append(i)
         network.train()
-        network.model.language_model.set_attn_implementation(ATTENTION)
-        network.model.vision_tower.requires_grad_(False).eval()
+        network.judge.model.language_model.set_attn_implementation(ATTENTION)
+        network.judge.model.vision_tower.requires_grad_(False).eval()
 
     def loss(self, rng: torch.Generator) -> Tensor:
         dice = random.Random(int(torch.randint(2**62, (), generator=rng)))
@@ -303,9 +339,19 @@ class JudgeTask:
         found = iter(levels.tolist())
         batch = packed(self.tokenizer, make(index, [[next(found) for _ in row] for row in index], dice))
         asked = batch.targets >= 0
-        logits = self.network.lm_head(hidden_states(self.network, batch, seen)[asked]).float()
-        losses = F.cross_entropy(logits, batch.targets[asked], reduction="none")
-        return (losses * batch.weights[asked]).sum(), batch.weights.sum()
+        judge = self.network.judge
+        states, halfway = hidden_states(judge, batch, seen)
+        losses = F.cross_entropy(judge.lm_head(states[asked]).float(), batch.targets[asked], reduction="none")
+        hints = self._hint_losses(halfway, batch.hints)
+        return (losses * batch.weights[asked]).sum() + hints.sum(), batch.weights.sum() + hints.numel()
+
+    def _hint_losses(self, states: Tensor, hints: Tensor) -> Tensor:
+        """(k,) of states (n, length, width) and hints (k, 4): row, token, output, right."""
+        row, token, output, right = hints.T
+        logits = self.network.hints(states[row, token]).float()
+        return F.binary_cross_entropy_with_logits(
+            logits.gather(1, output[:, None])[:, 0], right.float(), reduction="none"
+        )
 
     def _pictures(self, make: Callable, dice: random.Random) -> list[int]:
         first = _pick(self.bank, dice)
@@ -345,22 +391,34 @@ class JudgeTask:
 
     def _pair_row(self, one: Labels, two: Labels, plead: bool, dice: random.Random) -> Row:
         asked = [self._asked(dice.choice((one, two)), (0, 0, 1, 1, 2, 3), plead, dice) for _ in range(8)]
-        branches = [Branch(questions.pair(text)[-1], ask.pair_answer(one, two, labels)) for labels, text in asked]
+        branches = [
+            Branch(
+                questions.pair(text)[-1], ask.pair_answer(one, two, labels), self.captions[labels], labels, (one, two)
+            )
+            for labels, text in asked
+        ]
         return Row(questions.pair("")[:-1], tuple(branches))
 
     def _single(self, index: list[list[int]], levels: list[list[int]], dice: random.Random) -> list[Row]:
         rows = []
         for (i,) in index:
             kinds = dice.choices((ask.ask_yes_no, ask.ask_open, ask.ask_presence), (2, 1, 1), k=12)
-            rows.append(_answered([kind(self.bank.labels[i], dice) for kind in kinds]))
+            branches = [_answered(kind(self.bank.labels[i], dice)) for kind in kinds]
+            rows.append(Row((questions.IMAGE,), tuple(branches)))
         return rows
 
     def _caption(self, index: list[list[int]], levels: list[list[int]], dice: random.Random) -> list[Row]:
         rows, plead = [], dice.random() < PLEA_SHARE
         for (i,) in index:
             seen = self.bank.labels[i]
-            asked = [self._asked(seen, (0, 0, 0, 1, 1, 2), plead, dice) for _ in range(6)]
-            rows.append(_answered([ask.ask_caption(seen, labels, text) for labels, text in asked]))
+            asked = [self._asked(seen, (0, 0, 0, 1, 1, 2, 3, 4), plead, dice) for _ in range(8)]
+            branches = [
+                _answered(ask.ask_caption(seen, labels, text))._replace(
+                    caption=self.captions[labels], asked=labels, seen=(seen,)
+                )
+                for labels, text in asked
+            ]
+            rows.append(Row((questions.IMAGE,), tuple(branches)))
         return rows
 
     def _rubric(self, index: list[list[int]], levels: list[list[int]], dice: random.Random) -> list[Row]:
@@ -380,21 +438,26 @@ class JudgeTask:
         for _ in range(4):
             asked, text = self._asked(seen, (0, 1, 2, 3, 4, 5), dice.random() < PLEA_SHARE, dice)
             answer = ask.rubric_answer(seen, asked, quality, criteria)
-            branches.append(Branch(questions.rubric(text, criteria)[-1], answer))
+            words = questions.rubric(text, criteria)[-1]
+            branches.append(Branch(words, answer, self.captions[asked], asked, (seen,)))
         return Row(questions.rubric("", criteria)[:-1], tuple(branches))
 
 
-def _answered(qas: Sequence[ask.QA]) -> Row:
-    return Row((questions.IMAGE,), tuple(Branch("\n" + qa.question, qa.answer) for qa in qas))
+def _answered(qa: ask.QA) -> Branch:
+    return Branch("\n" + qa.question, qa.answer)
 
 
 class Packed(NamedTuple):
-    """Rows of one kind: ids, positions, targets (-1: none) and weights, each (n, shared + branches * length)."""
+    """Rows of one kind: ids, positions, targets (-1: none) and weights, each (n, shared + branches * length).
+
+    `hints` (k, 4): row, token, output of the hints' layer, and whether that attribute is right there.
+    """
 
     ids: Tensor
     positions: Tensor
     targets: Tensor
     weights: Tensor
+    hints: Tensor
     shared: int
     branches: int
 
@@ -413,7 +476,30 @@ def packed(tokenizer: PreTrainedTokenizerFast, rows: Sequence[Row]) -> Packed:
     start = len(shared)
     positions = torch.cat([torch.arange(start), torch.arange(start, start + length).repeat(k)]).expand(n, -1)
     ids, nothing = column(0, shared, tokenizer.pad_token_id), [-1] * start
-    return Packed(ids, positions, column(1, nothing, -1), column(2, [0.0] * start, 0.0), start, k)
+    hints = [
+        (i // k, start + i % k * length + hint.token, hint.image * len(ATTRIBUTES) + hint.attribute, hint.right)
+        for i, branch in enumerate(branch for row in rows for branch in row.branches)
+        for hint in _hints(tokenizer, branch)
+    ]
+    weights = column(2, [0.0] * start, 0.0)
+    return Packed(
+        ids, positions, column(1, nothing, -1), weights, torch.tensor(hints, dtype=torch.long).view(-1, 4), start, k
+    )
+
+
+def _hints(tokenizer: PreTrainedTokenizerFast, branch: Branch) -> list[Hint]:
+    """One for each attribute and image; none where a plea has taken the caption apart."""
+    begin = branch.words.find(branch.caption)
+    if not branch.caption or begin < 0:
+        return []
+    encoded = tokenizer(branch.words, add_special_tokens=False, return_offsets_mapping=True)
+    token_at = {end: token for token, (_, end) in enumerate(encoded["offset_mapping"])}
+    return [
+        Hint(token_at[begin + end], image, attribute, seen[attribute] == branch.asked[attribute])
+        for attribute, end in enumerate(ask.told(branch.asked))
+        for image, seen in enumerate(branch.seen)
+        if begin + end in token_at
+    ]
 
 
 def _line(tokenizer: PreTrainedTokenizerFast, branch: Branch) -> tuple[list[int], list[int], list[float]]:
@@ -428,20 +514,25 @@ def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False)
 
 
-def hidden_states(network: LlavaForConditionalGeneration, batch: Packed, seen: Tensor) -> Tensor:
-    """Last hidden states (n, length, width) of packed rows whose images are `seen`, in order; the eye is frozen."""
+def hidden_states(network: LlavaForConditionalGeneration, batch: Packed, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """States after the last layer and after `HINT_LAYER`, (n, length, width), of packed rows; the eye is frozen.
+
+    `seen` are the images of all rows in order.
+    """
     embedded = network.get_input_embeddings()(batch.ids)
     with torch.no_grad():
         features = network.model.vision_tower(seen).last_hidden_state
     tokens = network.model.multi_modal_projector(features).to(embedded.dtype)
     embedded = embedded.masked_scatter((batch.ids == network.config.image_token_id)[..., None], tokens)
-    return network.model.language_model(
+    output = network.model.language_model(
         inputs_embeds=embedded,
         position_ids=batch.positions,
         use_cache=False,
+        output_hidden_states=True,
         shared=batch.shared,
         branches=batch.branches,
-    ).last_hidden_state
+    )
+    return output.last_hidden_state, output.hidden_states[HINT_LAYER]
 
 
 def branched_attention(

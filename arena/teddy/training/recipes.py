@@ -137,11 +137,22 @@ def _judge_eye(out: Path, seed: int) -> Task:
     return judge.EyeTask(_bank(out, seed), make_eye().train())
 
 
+def make_pupil() -> judge.Pupil:
+    """The untrained network of `judge-words` and `judge`; its eye is not theirs to train."""
+    pupil = judge.Pupil(judge.make_judge(judge.make_tokenizer()))
+    pupil.judge.model.vision_tower.requires_grad_(False)
+    return pupil
+
+
+def _judge_words(out: Path, seed: int) -> Task:
+    pupil, tokenizer = make_pupil(), judge.make_tokenizer()
+    judge.give_eye(pupil.judge, trained("judge-eye", out, make_eye()), tokenizer)
+    return judge.JudgeTask(_bank(out, seed), pupil, tokenizer, judge.JudgeTask.WORDS)
+
+
 def _judge(out: Path, seed: int) -> Task:
-    tokenizer = judge.make_tokenizer()
-    network = judge.make_judge(tokenizer)
-    judge.give_eye(network, trained("judge-eye", out, make_eye()), tokenizer)
-    return judge.JudgeTask(_bank(out, seed), network, tokenizer)
+    pupil = trained("judge-words", out, make_pupil()).requires_grad_(True)
+    return judge.JudgeTask(_bank(out, seed), pupil, judge.make_tokenizer())
 
 
 RECIPES: dict[str, Recipe] = {
@@ -151,8 +162,9 @@ RECIPES: dict[str, Recipe] = {
     "attributes": Recipe(_attributes, Schedule(steps=1000, rate=2e-3, warmup=50, decay=0.98)),
     "unet": Recipe(_unet, Schedule(steps=5200, rate=1e-3, warmup=200, decay=0.998)),
     "turbo": Recipe(_turbo, Schedule(steps=600, rate=4e-4, warmup=30, decay=0.99)),
-    "judge-eye": Recipe(_judge_eye, Schedule(steps=1200, rate=2e-3, warmup=100, weight_decay=0.05, decay=0.99)),
-    "judge": Recipe(_judge, Schedule(steps=3000, rate=2e-3, warmup=100, weight_decay=0.05, decay=0.99)),
+    "judge-eye": Recipe(_judge_eye, Schedule(steps=3000, rate=2e-3, warmup=100, weight_decay=0.05, decay=0.99)),
+    "judge-words": Recipe(_judge_words, Schedule(steps=1200, rate=2e-3, warmup=100, weight_decay=0.05, decay=0.99)),
+    "judge": Recipe(_judge, Schedule(steps=2500, rate=2e-3, warmup=100, weight_decay=0.05, decay=0.99)),
 }
 """Model -> how it is made, in the order in which they need each other."""
 
@@ -186,10 +198,8 @@ def _export_unet(out: Path, weights: Path) -> None:
 
 
 def _export_judge(out: Path, weights: Path) -> None:
-    tokenizer = judge.make_tokenizer()
-    network = judge.make_judge(tokenizer)
-    network.model.vision_tower.requires_grad_(False)
-    judge.write_judge(trained("judge", out, network), tokenizer, weights / "judge")
+    pupil = trained("judge", out, make_pupil())
+    judge.write_judge(pupil.judge, judge.make_tokenizer(), weights / "judge")
 
 
 def _autoencoder(out: Path) -> AutoencoderDC:
