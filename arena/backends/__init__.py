@@ -5,5 +5,7 @@ A backend of another package registers itself in the entry point group `arena.ba
 
 BACKENDS = {
     "diffusers": "arena.backends.diffusers:DiffusersBackend",
+    "inference-providers": "arena.backends.inference_providers:InferenceProviders",
+    "openai": "arena.backends.openai_images:OpenAIImages",
     "swatch": "arena.backends.swatch:SwatchBackend",
 }

@@ -1,28 +1,60 @@
-"""The contract of a backend, and how one is made from a Contestant."""
+"""The contract of a backend, what it may say of itself, and how one is made from a Contestant."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, get_type_hints
+
+from pydantic import ConfigDict, ValidationError, create_model
 
 from arena.backends import BACKENDS
+from arena.backends.prices import Tokens
 from arena.domain import Contestant
-from arena.errors import UsageError
+from arena.errors import GenerationError, UsageError
 from arena.plugins import resolve
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class Backend(Protocol):
-    """Made once per contestant with its settings as keyword arguments; heavy loading happens there."""
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """An image with what its maker says of it: what it cost in USD, the tokens it took, seconds of its own."""
 
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image]:
+    image: Image
+    cost_usd: float | None = None
+    tokens: Tokens | None = None
+    seconds: float | None = None
+
+
+class Backend(Protocol):
+    """Made once per contestant with its settings as keyword arguments; heavy loading happens there.
+
+    The annotations of the constructor are checked before a contestant is stored. A class may also say:
+
+    - `RUNNING`: names of arguments that change how it runs and not what it draws. They are no part of the contestant's
+      identity, and may be changed later. (none)
+    - `here`: it computes on this machine, so that its seconds cost what this machine costs. (False)
+    - `concurrency`, on the object: it waits for others rather than computes, so this many calls of `generate`, each
+      with one image, are under way at once, from threads. (1: batches, one after the other)
+    - `close()`, on the object: called once, after the last image.
+    """
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Sequence[Image | Drawn | GenerationError]:
         """One RGB image per (prompt, seed), in order: the same pair gives the same image again.
 
-        Raises GenerationError with the reason. The caller then asks for the images one by one.
+        What failed for one of them alone stands in its place as a GenerationError. Raises GenerationError with the
+        reason if all failed; the caller then asks for the images one by one, and after OutOfMemory for half as many at
+        once. Raises EndpointError if no further image can be had: nothing is stored for these then.
         """
         ...
+
+
+def backend_class(name: str) -> Any:
+    """The class behind a backend's name. Raises UnknownName, or EnvironmentFault where it does not import."""
+    return resolve("backend", BACKENDS, name)
 
 
 def create_backend(contestant: Contestant) -> Backend:
@@ -30,11 +62,60 @@ def create_backend(contestant: Contestant) -> Backend:
 
     Raises UnknownName, UsageError for settings it does not take, or the backend's own error.
     """
-    make = resolve("backend", BACKENDS, contestant.backend)
+    make = backend_class(contestant.backend)
     try:
-        return make(**contestant.settings)
+        return make(**contestant.settings, **contestant.running)
     except TypeError as error:
         raise UsageError(
             f"The settings {dict(contestant.settings)} of {contestant.name!r} do not fit "
             f"the backend {contestant.backend!r}: {error}."
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class BadSetting(Exception):
+    """A setting that a backend does not take, by name ("" for one that is missing), and why."""
+
+    name: str
+    reason: str
+
+
+def split_settings(kind: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was given as (settings, running), checked against the annotations of the backend's constructor.
+
+    Nothing is loaded. Raises BadSetting.
+    """
+    parameters = inspect.signature(kind).parameters
+    if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
+        for name in given:
+            if name not in parameters:
+                raise BadSetting(name, f"there is no such setting; this backend takes {', '.join(parameters)}")
+    for name, one in parameters.items():
+        needed = one.default is one.empty and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
+        if needed and name not in given:
+            raise BadSetting("", f"the setting {name!r} is missing")
+    _check_types(kind, given)
+    running = getattr(kind, "RUNNING", frozenset())
+    return (
+        {name: value for name, value in given.items() if name not in running},
+        {name: value for name, value in given.items() if name in running},
+    )
+
+
+def _check_types(kind: Any, given: Mapping[str, Any]) -> None:
+    hints = get_type_hints(kind.__init__, include_extras=True)
+    wanted = {name: (hints[name], ...) for name in given if name in hints}
+    # Such names as model_ and schema are reserved by pydantic's own models, so the fields get a prefix.
+    model = create_model(
+        "Settings",
+        __config__=ConfigDict(strict=True, arbitrary_types_allowed=True),
+        **{f"x_{name}": hint for name, hint in wanted.items()},  # type: ignore[call-overload]
+    )
+    try:
+        model(**{f"x_{name}": given[name] for name in wanted})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, *inner = (str(part) for part in first["loc"])
+        where = "".join(f"[{part}]" for part in inner if not part.isupper())
+        raise BadSetting(name.removeprefix("x_"), f"the value {first['input']!r}{where and ' at ' + where}: "
+                         f"{first['msg'][:1].lower()}{first['msg'][1:]}") from error  # fmt: skip

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import torch
-from diffusers import DiffusionPipeline
-from diffusers.utils import logging as diffusers_logging
 from PIL import Image
-from transformers.utils import logging as transformers_logging
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on only
 
-from arena.backends.weights import PACKAGE_SCHEME, folder_sha256, model_source
-from arena.errors import GenerationError, UsageError, WeightsError
+from arena.backends.hub import fetched_pipeline, needs
+from arena.backends.weights import folder_sha256, model_source
+from arena.errors import EnvironmentFault, GenerationError, OutOfMemory, UsageError, WeightsError
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+if TYPE_CHECKING:
+    import torch
+    from diffusers import DiffusionPipeline
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+Quantisation = Literal["bitsandbytes_4bit", "bitsandbytes_8bit", "torchao_int8"]
+BACKENDS_OF_QUANTISATION = {
+    "bitsandbytes_4bit": ("bitsandbytes", "bitsandbytes_4bit", {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}),
+    "bitsandbytes_8bit": ("bitsandbytes", "bitsandbytes_8bit", {"load_in_8bit": True}),
+    "torchao_int8": ("torchao", "torchao", {"quant_type": "int8wo"}),
+}
+SIGNS_OF_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+
+
+class Adapter(TypedDict, total=False):
+    """LoRA or DreamBooth weights: a hub id or folder, a file in it, a pinned revision, and how strongly they count."""
+
+    model: str
+    file: str
+    revision: str
+    scale: float
 
 
 def best_device() -> str:
+    import torch
+
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
@@ -30,44 +52,119 @@ def best_device() -> str:
 class DiffusersBackend:
     """A frozen pipeline. Noise comes from a CPU generator per image: batching does not change who gets which seed."""
 
+    RUNNING = frozenset({"device", "offload", "key_variable", "vae_tiling"})
+    here = True
+
     def __init__(
         self,
         model: str,
         *,
         revision: str | None = None,
+        variant: str | None = None,
         weights_sha256: str | None = None,
-        dtype: str = "float32",
+        dtype: Dtype = "float32",
+        quantisation: Quantisation | None = None,
+        quantise: list[str] | None = None,
+        steps: Annotated[int, Field(ge=1)] | None = None,
+        guidance: float | None = None,
+        height: Annotated[int, Field(ge=8)] | None = None,
+        width: Annotated[int, Field(ge=8)] | None = None,
+        scheduler: str | None = None,
+        scheduler_options: dict[str, Any] | None = None,
+        adapters: list[Adapter] | None = None,
+        call: dict[str, Any] | None = None,
+        parts: dict[str, str] | None = None,
         device: str = "auto",
-        height: int | None = None,
-        width: int | None = None,
-        call: Mapping[str, Any] | None = None,
+        offload: Literal["model", "sequential"] | None = None,
+        vae_tiling: bool = False,
+        key_variable: str | None = None,
     ):
         """`model`: hub id, folder or package://PACKAGE/FOLDER. `call`: further arguments of the pipeline's call.
 
-        `revision` pins a hub commit, `weights_sha256` the content of a folder (see `folder_sha256`).
-        Raises UsageError for a setting it does not take and WeightsError when the weights are not the ones named.
+        `revision` pins a hub commit, `weights_sha256` the content of a folder (see `folder_sha256`). `quantise`: the
+        parts that `quantisation` is for (transformer). `scheduler`: a class of diffusers, with options that change its
+        own. `parts`: hub ids of parts that the repository leaves out, such as HiDream's fourth text encoder.
+        `offload` keeps parts in main memory until they are needed. `key_variable`: NAME of the variable with a hub
+        token, for gated models.
+        Raises UsageError for a setting it does not take, WeightsError when the weights cannot be had or are not the
+        ones named, EnvironmentFault when a package is missing or memory is too small.
         """
-        if dtype not in DTYPES:
-            raise UsageError(f"Unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}.")
+        import torch
+
+        dtypes = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+        if dtype not in dtypes:
+            raise UsageError(f"Unknown dtype {dtype!r}: choose one of {', '.join(dtypes)}.")
         source = model_source(model)
-        _check_weights(model, source, weights_sha256)
-        self.pipeline = _load(model, source, revision, DTYPES[dtype])
+        self.device = best_device() if device == "auto" else device
+        extra = _quantised(quantisation, quantise)
+        folder = fetched_pipeline(model, source, revision, variant, key_variable)
+        _check_weights(model, folder, weights_sha256)
+        _require_memory(model, folder, variant, dtype, quantisation, None if offload else self.device)
+        extra |= _loaded_parts(parts or {}, dtypes[dtype])
+        self.pipeline = _load(model, folder, variant, dtypes[dtype], extra)
         self.pipeline.set_progress_bar_config(disable=True)
-        self.pipeline.to(best_device() if device == "auto" else device)
-        size = {name: value for name, value in (("height", height), ("width", width)) if value is not None}
-        self.call = {**size, **(call or {})}
+        _schedule(self.pipeline, scheduler, scheduler_options or {})
+        for adapter in adapters or []:
+            _adapt(self.pipeline, adapter)
+        _weigh(self.pipeline, adapters or [])
+        if vae_tiling:
+            self.pipeline.vae.enable_tiling()
+        self._place(offload)
+        self.call = _call(self.pipeline, {"num_inference_steps": steps, "height": height, "width": width}, guidance)
+        self.call |= call or {}
         _check_call(self.pipeline, self.call)
 
-    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    def _place(self, offload: str | None) -> None:
+        try:
+            if offload == "model":
+                self.pipeline.enable_model_cpu_offload(device=self.device)
+            elif offload == "sequential":
+                self.pipeline.enable_sequential_cpu_offload(device=self.device)
+            else:
+                self.pipeline.to(self.device)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise UsageError(f"The pipeline cannot be put on {self.device!r} ({_first_line(error)}).") from error
+            raise EnvironmentFault(
+                f"The pipeline does not fit into the memory of {self.device!r}; {SMALLER}."
+            ) from error
+
+    @staticmethod
+    def pinned(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as they are registered: a folder by its absolute path and the hash of what is in it."""
+        folder = Path(str(settings["model"])).expanduser()
+        if not folder.is_dir():
+            return dict(settings)
+        sha256 = settings.get("weights_sha256") or folder_sha256(folder)
+        return {**settings, "model": str(folder.absolute()), "weights_sha256": sha256}
+
+    def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image | GenerationError]:
+        import torch
+
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         try:
             with torch.inference_mode(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a library's advice to itself is not for whoever generates
                 output = self.pipeline(list(prompts), generator=generators, output_type="np", **self.call)
         except Exception as error:  # any pipeline may raise anything; the reason becomes the failure
-            reason = str(error).strip().splitlines() or [""]
-            raise GenerationError(f"{type(error).__name__}: {reason[0]}") from error
-        return [to_image(pixels) for pixels in output.images]
+            if is_out_of_memory(error):
+                free_memory()
+                raise OutOfMemory(f"out of memory with {len(prompts)} at once on {self.device!r}; {SMALLER}") from error
+            raise GenerationError(f"{type(error).__name__}: {_first_line(error)}") from error
+        withheld = getattr(output, "nsfw_content_detected", None) or [False] * len(output.images)
+        return [_result(pixels, refused) for pixels, refused in zip(output.images, withheld, strict=True)]
+
+
+SMALLER = "try a smaller batch_size, offload, quantisation or dtype bfloat16"
+
+
+def _result(pixels: np.ndarray, withheld: bool) -> Image.Image | GenerationError:
+    if withheld:
+        return GenerationError("withheld by the pipeline's safety checker")
+    try:
+        return to_image(pixels)
+    except GenerationError as error:
+        return error
 
 
 def to_image(pixels: np.ndarray) -> Image.Image:
@@ -77,10 +174,29 @@ def to_image(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8), "RGB")
 
 
-def _check_weights(model: str, source: str, expected: str | None) -> None:
+def is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    told = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in told for sign in SIGNS_OF_NO_MEMORY)
+
+
+def free_memory() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _check_weights(model: str, folder: Path, expected: str | None) -> None:
     if expected is None:
         return
-    found = folder_sha256(Path(source))
+    found = folder_sha256(folder)
     if found != expected:
         raise WeightsError(
             f"The weights of {model!r} have sha256 {found[:12]}…, not {expected[:12]}… as registered; "
@@ -88,20 +204,122 @@ def _check_weights(model: str, source: str, expected: str | None) -> None:
         )
 
 
-def _load(model: str, source: str, revision: str | None, dtype: torch.dtype) -> DiffusionPipeline:
-    local = Path(source).is_dir()
-    if model.startswith(PACKAGE_SCHEME) and not local:
-        raise WeightsError(f"The weights folder {source!r} is missing; reinstall the package.")
+def _require_memory(
+    model: str, folder: Path, variant: str | None, dtype: str, quantisation: str | None, device: str | None
+) -> None:
+    """Raises EnvironmentFault before a machine kills the process for what it loads. `device` None: parts come in turn.
+
+    Every weight counts as wide as `dtype`, and half of that where quantised: some parts never are.
+    """
+    from arena.backends.hub import free_bytes, weights_bytes
+
+    wanted = weights_bytes(folder, variant, dtype)
+    if quantisation:
+        wanted //= 2
+    free = free_bytes(device)
+    if free is not None and wanted > free:
+        raise EnvironmentFault(
+            f"The weights of {model!r} take about {wanted / 1e9:.1f} GB as {dtype}, and {free / 1e9:.1f} GB are free "
+            f"on {device or 'this machine'!r}; {SMALLER}."
+        )
+
+
+def _quantised(quantisation: str | None, parts: list[str] | None) -> dict[str, Any]:
+    if quantisation is None:
+        return {}
+    package, backend, options = BACKENDS_OF_QUANTISATION[quantisation]
+    needs(package, f"quantisation {quantisation!r}")
+    from diffusers import PipelineQuantizationConfig
+
+    return {
+        "quantization_config": PipelineQuantizationConfig(
+            quant_backend=backend, quant_kwargs=dict(options), components_to_quantize=parts or ["transformer"]
+        )
+    }
+
+
+def _loaded_parts(parts: Mapping[str, str], dtype: torch.dtype) -> dict[str, Any]:
+    """Parts of their own repositories: a tokenizer or a text encoder each, by the name of the pipeline's argument."""
+    import transformers
+
+    loaded = {}
+    for name, source in parts.items():
+        kind = transformers.AutoTokenizer if "tokenizer" in name else transformers.AutoModelForCausalLM
+        options = {} if "tokenizer" in name else {"dtype": dtype, "output_hidden_states": True}
+        try:
+            loaded[name] = kind.from_pretrained(source, **options)
+        except (OSError, ValueError, KeyError) as error:
+            raise WeightsError(
+                f"The part {name!r} from {source!r} could not be loaded ({_first_line(error)})."
+            ) from error
+    return loaded
+
+
+def _load(
+    model: str, folder: Path, variant: str | None, dtype: torch.dtype, extra: dict[str, Any]
+) -> DiffusionPipeline:
+    from diffusers import DiffusionPipeline
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
     for logging in (diffusers_logging, transformers_logging):
         logging.set_verbosity_error()
         logging.disable_progress_bar()
     try:
-        return DiffusionPipeline.from_pretrained(source, revision=revision, dtype=dtype, local_files_only=local)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise WeightsError(
-            f"The pipeline {model!r} could not be loaded ({reason}); check the name, the network or the folder."
+        return DiffusionPipeline.from_pretrained(folder, variant=variant, dtype=dtype, local_files_only=True, **extra)
+    except ImportError as error:
+        raise EnvironmentFault(
+            f"The pipeline {model!r} needs a package that is missing ({_first_line(error)})."
         ) from error
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise EnvironmentFault(f"The pipeline {model!r} does not fit into memory; {SMALLER}.") from error
+        raise WeightsError(
+            f"The pipeline {model!r} could not be loaded ({_first_line(error)}); check that the folder is whole."
+        ) from error
+
+
+def _schedule(pipeline: DiffusionPipeline, name: str | None, options: Mapping[str, Any]) -> None:
+    import diffusers
+
+    if name is None and not options:
+        return
+    own = type(pipeline.scheduler)
+    kind = own if name is None else getattr(diffusers, name, None)
+    if kind is None or not hasattr(kind, "from_config"):
+        raise UsageError(f"diffusers has no scheduler {name!r}; one that fits is in {own.__name__}.compatibles.")
+    pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **options)
+
+
+def _adapt(pipeline: DiffusionPipeline, adapter: Adapter) -> None:
+    needs("peft", "adapters")
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise UsageError(f"{type(pipeline).__name__} takes no LoRA adapters.")
+    options = {"revision": adapter.get("revision"), "weight_name": adapter.get("file")}
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        pipeline.load_lora_weights(adapter["model"], adapter_name=_adapter_name(adapter), **given)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise WeightsError(f"The adapter {adapter.get('model')!r} does not load ({_first_line(error)}).") from error
+
+
+def _weigh(pipeline: DiffusionPipeline, adapters: Sequence[Adapter]) -> None:
+    if adapters:
+        names = [_adapter_name(adapter) for adapter in adapters]
+        pipeline.set_adapters(names, [adapter.get("scale", 1.0) for adapter in adapters])
+
+
+def _adapter_name(adapter: Adapter) -> str:
+    return "".join(c if c.isalnum() else "_" for c in f"{adapter['model']}_{adapter.get('file', '')}")
+
+
+def _call(pipeline: DiffusionPipeline, named: Mapping[str, Any], guidance: float | None) -> dict[str, Any]:
+    """The call's arguments that were set. Guidance has another name in pipelines of the Qwen kind."""
+    accepted = inspect.signature(pipeline.__call__).parameters
+    guided = "true_cfg_scale" if "true_cfg_scale" in accepted and "guidance_scale" not in accepted else "guidance_scale"
+    if type(pipeline).__name__.startswith("QwenImage"):
+        guided = "true_cfg_scale"
+    return {name: value for name, value in {**named, guided: guidance}.items() if value is not None}
 
 
 def _check_call(pipeline: DiffusionPipeline, call: Mapping[str, Any]) -> None:

@@ -15,6 +15,9 @@ from arena.errors import GenerationError
 
 
 class SwatchBackend:
+    RUNNING = frozenset({"pause"})
+    here = True
+
     def __init__(self, size: int = 64, tint: str = "", fails_on: str = "", pause: float = 0.0):
         """`size` in pixels; `tint` makes two contestants differ; prompts that contain `fails_on` raise.
 
