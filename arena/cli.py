@@ -16,10 +16,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from arena import cli_judge, cli_metrics
+from arena import cli_admin, cli_contestants, cli_judge, cli_metrics
 from arena.console import DataDir, Json, bar, err, out, stoppable
 from arena.errors import ArenaError, EnvironmentFault
-from arena.settings import Settings, load_settings
+from arena.settings import TOML_FILE, Settings, load_settings
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
@@ -35,6 +35,8 @@ app = typer.Typer(
 
 app.add_typer(cli_metrics.app)
 app.add_typer(cli_judge.app)
+app.add_typer(cli_contestants.app)
+app.add_typer(cli_admin.app)
 
 
 def main() -> None:
@@ -66,6 +68,10 @@ def _init(settings: Settings) -> Arena:
     arena = _open(settings, prepare=True)
     for sentence in teddies.register(arena):
         err.print(f"note: {sentence}", markup=False)
+    if settings.contestants:
+        from arena.services import contestants
+
+        contestants.add(arena, contestants.from_file(Path(TOML_FILE)))
     return arena
 
 
@@ -131,15 +137,43 @@ def generate(
     contestant: Annotated[list[str] | None, typer.Option(help="Only this contestant; may be repeated.")] = None,
     images_per_prompt: Annotated[int, typer.Option(min=1, help="How many seeds per prompt.")] = 1,
     retry_failed: Annotated[bool, typer.Option(help="Try again what failed before.")] = False,
+    budget: Annotated[float | None, typer.Option(help="USD; stops before they would be overspent.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many, how long and how much.")] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Make the missing images of every (contestant, prompt, seed); goes on where it stopped."""
     settings = load_settings(data_dir=data_dir)
-    report = _generate(_open(settings), settings, contestant or (), images_per_prompt, retry_failed)
+    arena = _open(settings)
+    if dry_run:
+        _say_estimate(arena, contestant or (), images_per_prompt, retry_failed)
+        return
+    report = _generate(arena, settings, contestant or (), images_per_prompt, retry_failed, budget)
     for name, reason in report.unavailable.items():
         err.print(f"arena: {name} did not load: {reason}", markup=False)
-    if report.unavailable:
+    if report.unspent:
+        err.print(f"arena: stopped by {report.unspent}.", markup=False)
+    if report.unavailable or report.unspent:
         raise typer.Exit(1)
+
+
+def _say_estimate(arena: Arena, names: list[str] | tuple[str, ...], per_prompt: int, retry_failed: bool) -> None:
+    from arena.services import generation
+
+    found = generation.estimate(arena, generation.plan(arena, names, per_prompt, retry_failed))
+    table = Table(title=f"{sum(one.images for one in found):,} images are missing")
+    for heading in ("Model", "Images", "Minutes", "from", "USD", "from"):
+        table.add_column(heading, justify="left" if heading in ("Model", "from") else "right")
+    for one in found:
+        minutes = None if one.seconds is None else one.seconds / 60
+        table.add_row(
+            escape(one.contestant), f"{one.images:,}", _number(minutes, "{:.1f}"), one.seconds_source,
+            _number(one.usd, "{:.2f}"), one.usd_source,
+        )  # fmt: skip
+    out.print(table)
+    sums = [[getattr(one, what) for one in found] for what in ("seconds", "usd")]
+    minutes, usd = (sum(filter(None, values)) for values in sums)
+    open_ends = ", and more where it is not known" if any(None in values for values in sums) else ""
+    out.print(f"In all: {minutes / 60:.1f} minutes, {usd:.2f} USD{open_ends}.", highlight=False)
 
 
 def _generate(
@@ -148,8 +182,9 @@ def _generate(
     names: list[str] | tuple[str, ...] = (),
     images_per_prompt: int = 1,
     retry_failed: bool = False,
+    budget: float | None = None,
 ) -> generation.Report:
-    from arena.services import generation
+    from arena.services import display, generation
 
     missing = generation.plan(arena, names, images_per_prompt, retry_failed)
     total = sum(map(len, missing.values()))
@@ -157,16 +192,21 @@ def _generate(
         attempt.failure is not None for contestant in missing for attempt in arena.store.generations(contestant.id or 0)
     )
     if not total:
+        display.prepare(arena)
         out.print(f"Every image is there{_failures(failed_before, retry_failed)}.")
         return generation.Report()
     with stoppable("what was made is kept, run it again to go on"), bar("Generating") as update:
         report = generation.fill(
             arena,
             missing,
-            _make_backend(settings),
+            generation.backends(arena),
             lambda p: update(p.contestant, p.done, p.total, f"{p.seconds_per_image:.2f} s each"),
+            budget,
         )
-    out.print(f"{report.made} images made, {len(report.failed)} failed{_failures(failed_before, retry_failed)}.")
+        display.prepare(arena)
+    spent = f" for {report.spent_usd:.4f} USD" if report.spent_usd else ""
+    failures = _failures(failed_before, retry_failed)
+    out.print(f"{report.made} images made{spent}, {len(report.failed)} failed{failures}.", highlight=False)
     for line in report.failed[:10]:
         err.print(f"failed: {line}", markup=False)
     return report
@@ -174,19 +214,6 @@ def _generate(
 
 def _failures(count: int, retried: bool) -> str:
     return f"; {count} failed earlier, --retry-failed tries them again" if count and not retried else ""
-
-
-def _make_backend(settings: Settings) -> generation.MakeBackend:
-    from arena.backends.base import create_backend
-
-    def make(contestant):  # type: ignore[no-untyped-def]
-        if settings.threads:
-            import torch
-
-            torch.set_num_threads(settings.threads)
-        return create_backend(contestant)
-
-    return make
 
 
 @app.command()

@@ -37,6 +37,15 @@ class Settings(BaseSettings):
         default="adaptive@2", description="how pairs are drawn: where a vote tells most, or all alike"
     )
     batch_size: Annotated[int, Field(ge=1)] = Field(default=8, description="images generated at once")
+    prices: Path | None = Field(
+        default=None, description="a file of prices that stands before the shipped one, see docs/contestants.md"
+    )
+    gpu_usd_per_hour: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="what an hour of this machine costs, for images that are drawn on it"
+    )
+    contestants: list[dict[str, Any]] = Field(
+        default=[], description="models to register, one [[contestants]] table each, see docs/contestants.md"
+    )
     threads: Annotated[int, Field(ge=0)] = Field(default=0, description="CPU threads of torch; 0 leaves its own choice")
     judge: str = Field(
         default="teddy", description="the judge that is asked unless another is named, see docs/judging.md"
@@ -49,8 +58,28 @@ class Settings(BaseSettings):
     gate_top_half: bool = Field(
         default=False, description="people vote on a contestant once its interval reaches the judge's top half"
     )
+    own_prompts_per_hour: Annotated[int, Field(ge=0)] = Field(
+        default=10, description="prompts of their own that a visitor may have drawn in an hour; 0 takes none"
+    )
+    own_prompts_count: bool = Field(default=True, description="whether votes on own prompts count on people's board")
+    own_prompts_longest: Annotated[int, Field(ge=1)] = Field(default=500, description="characters of an own prompt")
+    own_prompts_queue: Annotated[int, Field(ge=1)] = Field(
+        default=20, description="own prompts that may wait; further ones are refused"
+    )
+    own_prompts_idle: Annotated[float, Field(gt=0)] = Field(
+        default=120.0, description="seconds without an own prompt after which the process that draws them ends"
+    )
+    own_prompts_loaded: Annotated[int, Field(ge=1)] = Field(
+        default=4, description="models that this process keeps loaded at once"
+    )
+    admin_token: str = Field(
+        default="", repr=False, description="what admins log in with; better printed once by `arena admin-token`"
+    )
     inception_weights: Path | None = Field(
         default=None, description="file with FID's Inception weights; otherwise found, see `arena doctor`"
+    )
+    weights: dict[str, Path] = Field(
+        default={}, description="files or folders of other networks' weights, by the network's name"
     )
 
     @classmethod
@@ -70,11 +99,21 @@ class Settings(BaseSettings):
 
     def as_environment(self) -> dict[str, str]:
         """The same settings as environment variables, for a child process."""
-        values = {**self.model_dump(exclude_none=True), "data_dir": self.data_dir.absolute(), "database_url": self.url}
+        values = {
+            **self.model_dump(exclude_none=True, exclude={"contestants"}),
+            "data_dir": self.data_dir.absolute(),
+            "database_url": self.url,
+        }
         return {
-            f"ARENA_{name.upper()}": json.dumps(value) if isinstance(value, dict) else str(value)
+            f"ARENA_{name.upper()}": json.dumps(value, default=str) if isinstance(value, dict) else str(value)
             for name, value in values.items()
         }
+
+    @property
+    def known_weights(self) -> dict[str, Path]:
+        """Where weights lie that the host has named, by network."""
+        inception = {"inception-2015-12-05": self.inception_weights} if self.inception_weights else {}
+        return {**self.weights, **inception}
 
     @property
     def images_dir(self) -> Path:

@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
+import gc
 import io
-import os
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arena.domain import VOTES_BACKEND, Contestant, Generation, ImageRef, Prompt, RunKind, RunState
-from arena.errors import ArenaError, EnvironmentFault, GenerationError, SettingsError, UsageError, WeightsError
+from arena.domain import VOTES_BACKEND, Contestant, Generation, ImageRef, Prompt, Run, RunKind, RunState
+from arena.errors import (
+    ArenaError,
+    EndpointError,
+    EnvironmentFault,
+    SettingsError,
+    UsageError,
+    WeightsError,
+)
+from arena.services import accounts as accounting
+from arena.services import runs
+from arena.services.drawing import Cell, Outcome, draw
+from arena.spending import Budget
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from arena.backends.base import Backend
     from arena.bootstrap import Arena
+    from arena.services.accounts import Account
 
+KEEPERS = 4
+"""Threads that encode and write images."""
 MakeBackend = Callable[[Contestant], "Backend"]
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One image to make."""
-
-    prompt: Prompt
-    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +51,16 @@ class Progress:
 
 @dataclass
 class Report:
-    """What a generation did: `failed` holds "contestant, prompt: reason", `unavailable` who did not load."""
+    """What a generation did: `failed` holds "contestant, prompt: reason", `unavailable` who did not load or stopped.
+
+    `spent_usd` is what is known to be spent, `unspent` why no more was.
+    """
 
     made: int = 0
     failed: list[str] = field(default_factory=list)
     unavailable: dict[str, str] = field(default_factory=dict)
+    spent_usd: float = 0.0
+    unspent: str = ""
 
 
 def first_seed(prompt: str) -> int:
@@ -70,11 +82,17 @@ def missing_cells(wanted: Sequence[Cell], attempts: Sequence[Generation], retry_
 def plan(
     arena: Arena, names: Sequence[str] = (), images_per_prompt: int = 1, retry_failed: bool = False
 ) -> dict[Contestant, list[Cell]]:
-    """What is missing, by contestant (all of them unless named). Raises UnknownName, and UsageError without prompts."""
+    """What is missing, by contestant (all that are not retired unless named), of the prompts that are not retired.
+
+    Raises UnknownName and UsageError.
+    """
     if images_per_prompt < 1:
         raise UsageError(f"images per prompt must be at least 1, got {images_per_prompt}.")
-    contestants = [arena.store.contestant(name) for name in names] or arena.store.contestants()
-    wanted = cells(arena.store.prompts(), images_per_prompt)
+    withdrawn = arena.store.withdrawn()
+    active = [one for one in arena.store.contestants() if one.id not in withdrawn.contestants]
+    contestants = [arena.store.contestant(name) for name in names] or active
+    prompts = [prompt for prompt in arena.store.prompts() if prompt.id not in withdrawn.prompts]
+    wanted = cells(prompts, images_per_prompt)
     return {
         contestant: missing_cells(wanted, arena.store.generations(contestant.id or 0), retry_failed)
         for contestant in contestants
@@ -87,84 +105,208 @@ def fill(
     missing: dict[Contestant, list[Cell]],
     make_backend: MakeBackend,
     progress: Callable[[Progress], None] = lambda _: None,
+    budget_usd: float | None = None,
 ) -> Report:
     """Make every missing image; one contestant's backend is loaded at a time.
 
-    Each batch is stored before the next begins, so a kill loses one batch at most and the next call goes on. A failure
-    becomes a row with its reason. A contestant that does not load is reported and leaves no rows.
+    While a batch is drawn the one before is encoded and stored, so a kill loses two batches at most and the next call
+    goes on. A failure becomes a row with its reason. A contestant that does not load is reported and leaves no rows.
+    No image is begun that might spend more than `budget_usd`. Raises UsageError for a budget that is none.
     """
     report = Report()
     total = sum(map(len, missing.values()))
     if not total:
         return report
+    budget = _budget(budget_usd)
     run = arena.store.add_run(RunKind.GENERATE, f"{total} images")
     assert run.id is not None
     try:
-        done = 0
-        for contestant, todo in missing.items():
-            for attempts, pace in _attempts(arena, contestant, todo, make_backend, report):
-                arena.store.add_generations(attempts)
-                done += len(attempts)
-                arena.store.beat(run.id, pid=os.getpid(), stage=contestant.name, done=done, total=total)
-                progress(Progress(contestant.name, done, total, pace))
+        with runs.beating(arena, run.id) as tell:
+            _fill(arena, missing, make_backend, report, tell, progress, budget)
+    except runs.Cancelled:
+        return report
     except BaseException as error:
         state = RunState.CANCELLED if isinstance(error, KeyboardInterrupt) else RunState.FAILED
         arena.store.end_run(run.id, state, str(error) or "stopped; run it again to go on")
         raise
-    arena.store.end_run(run.id, RunState.DONE, f"{report.made} made, {len(report.failed)} failed")
+    arena.store.end_run(run.id, RunState.DONE, said(report))
     return report
 
 
+def _budget(budget_usd: float | None) -> Budget:
+    try:
+        return Budget(budget_usd)
+    except ValueError as error:
+        raise UsageError(f"The budget cannot be used: {error}.") from error
+
+
+def _fill(
+    arena: Arena,
+    missing: dict[Contestant, list[Cell]],
+    make_backend: MakeBackend,
+    report: Report,
+    tell: runs.Report,
+    progress: Callable[[Progress], None] = lambda _: None,
+    budget: Budget | None = None,
+) -> None:
+    done, total = 0, sum(map(len, missing.values()))
+    accounts = accounting.accounts(arena, list(missing), budget or Budget())
+    for contestant, todo in missing.items():
+        tell(contestant.name, done, total)
+        if not todo:
+            continue
+        started = time.perf_counter()
+        account, finished = accounts[contestant.id or 0], 0
+        for attempts in _attempts(arena, contestant, todo, make_backend, report, account):
+            done, finished = done + len(attempts), finished + len(attempts)
+            _count(report, contestant, todo, attempts)
+            tell(contestant.name, done, total)
+            progress(Progress(contestant.name, done, total, (time.perf_counter() - started) / finished))
+        gc.collect()  # a pipeline holds itself in cycles, and the next one needs the memory
+
+
+def _count(report: Report, contestant: Contestant, todo: Sequence[Cell], attempts: Sequence[Generation]) -> None:
+    texts = {cell.prompt.id: cell.prompt.text for cell in todo}
+    report.made += sum(attempt.image is not None for attempt in attempts)
+    report.spent_usd += sum(attempt.cost_usd or 0.0 for attempt in attempts)
+    report.failed += [
+        f"{contestant.name}, {texts[attempt.prompt_id]!r}: {attempt.failure}" for attempt in attempts if attempt.failure
+    ]
+
+
+def said(report: Report) -> str:
+    """A report in one sentence."""
+    absent = "".join(f"; {name} did not load: {reason}" for name, reason in report.unavailable.items())
+    spent = f"; {report.spent_usd:.4f} USD" if report.spent_usd else ""
+    unspent = f"; stopped by {report.unspent}" if report.unspent else ""
+    return f"{report.made} made, {len(report.failed)} failed{spent}{unspent}{absent}"
+
+
+# In a process of its own
+
+
+def start(arena: Arena, names: Sequence[str] = (), images_per_prompt: int = 1, retry_failed: bool = False) -> int:
+    """Make what is missing in another process; returns the run's id. Raises UnknownName, UsageError where nothing is
+    missing, EnvironmentFault."""
+    total = sum(map(len, plan(arena, names, images_per_prompt, retry_failed).values()))
+    if not total:
+        raise UsageError("Every picture is there; add prompts, models or seeds, or try the failed ones again.")
+    asked = {"names": list(names), "images_per_prompt": images_per_prompt, "retry_failed": retry_failed}
+    return runs.start(arena, RunKind.GENERATE, f"{total} images", asked)
+
+
+def resume(arena: Arena, run_id: int) -> int:
+    """Start a run again that ended early; what it made is not made again."""
+    return start(arena, **runs.one(arena, run_id).parameters)
+
+
+def job(arena: Arena, run: Run, tell: runs.Report) -> runs.Ended:
+    """The job behind a run that `start` started."""
+    report = Report()
+    _fill(arena, plan(arena, **run.parameters), backends(arena), report, tell)
+    return runs.Ended(said(report))
+
+
+def backends(arena: Arena) -> MakeBackend:
+    """What makes a contestant's backend in this process, with as many threads as the settings allow."""
+    from arena.backends.base import create_backend
+
+    def make(contestant: Contestant) -> Backend:
+        if arena.settings.threads:
+            import torch
+
+            torch.set_num_threads(arena.settings.threads)
+        return create_backend(contestant)
+
+    return make
+
+
 def _attempts(
-    arena: Arena, contestant: Contestant, todo: list[Cell], make_backend: MakeBackend, report: Report
-) -> Iterator[tuple[list[Generation], float]]:
-    """Batches of finished attempts with the seconds each image took; nothing when the backend does not load."""
-    if not todo:
-        return
+    arena: Arena,
+    contestant: Contestant,
+    todo: list[Cell],
+    make_backend: MakeBackend,
+    report: Report,
+    account: Account,
+) -> Iterator[list[Generation]]:
+    """Groups of attempts, each once it is stored; nothing when the backend does not load."""
     try:
         backend = make_backend(contestant)
-    except (WeightsError, EnvironmentFault, UsageError, SettingsError) as error:
+    except (WeightsError, EnvironmentFault, UsageError, SettingsError, EndpointError) as error:
         report.unavailable[contestant.name] = str(error)
         return
-    for batch in _batched(todo, arena.settings.batch_size):
-        started = time.perf_counter()
-        results = _generate(backend, batch)
-        pace = (time.perf_counter() - started) / len(batch)
-        attempts = [
-            _attempt(arena, contestant, cell, result, pace) for cell, result in zip(batch, results, strict=True)
-        ]
-        report.made += sum(attempt.image is not None for attempt in attempts)
-        report.failed += [
-            f"{contestant.name}, {cell.prompt.text!r}: {attempt.failure}"
-            for cell, attempt in zip(batch, attempts, strict=True)
-            if attempt.failure
-        ]
-        yield attempts, pace
-
-
-def _generate(backend: Backend, batch: Sequence[Cell]) -> list[Image | GenerationError]:
-    """One result per cell; when a batch fails its cells are tried alone, so that only the guilty ones fail."""
+    made = 0
     try:
-        images = backend.generate([cell.prompt.text for cell in batch], [cell.seed for cell in batch])
-        if len(images) != len(batch):
-            raise GenerationError(f"the backend returned {len(images)} images for {len(batch)} prompts")
-        return list(images)
-    except GenerationError as error:
-        if len(batch) == 1:
-            return [error]
-        return [result for cell in batch for result in _generate(backend, [cell])]
+        groups = draw(backend, todo, arena.settings.batch_size, account)
+        for attempts in _kept(arena, contestant, groups):
+            made += len(attempts)
+            yield attempts
+        if made < len(todo):
+            report.unspent = account.why_stopped()
+    except EndpointError as error:
+        report.unavailable[contestant.name] = str(error)
+    finally:
+        getattr(backend, "close", lambda: None)()
 
 
-def _attempt(
-    arena: Arena, contestant: Contestant, cell: Cell, result: Image | GenerationError, seconds: float
-) -> Generation:
+def _kept(arena: Arena, contestant: Contestant, groups: Iterator[list[Outcome]]) -> Iterator[list[Generation]]:
+    """Every group once it is stored. Encoding and storing run beside the drawing of the next group.
+
+    What was drawn before an error is stored before the error goes on.
+    """
+    with ThreadPoolExecutor(KEEPERS, "encoding") as encoders, ThreadPoolExecutor(1, "storing") as keeper:
+        storing: deque[Future[list[Generation]]] = deque()
+        error: BaseException | None = None
+        while True:
+            try:
+                group = next(groups, None)
+            except BaseException as raised:
+                error, group = raised, None
+            if group:
+                storing.append(keeper.submit(_keep, arena, contestant, group, encoders))
+            while storing and (group is None or len(storing) > 1 or storing[0].done()):
+                yield storing.popleft().result()
+            if error is not None:
+                raise error
+            if group is None:
+                return
+
+
+def _keep(
+    arena: Arena, contestant: Contestant, group: Sequence[Outcome], encoders: ThreadPoolExecutor
+) -> list[Generation]:
+    attempts = list(encoders.map(lambda outcome: _attempt(arena, contestant, outcome), group))
+    arena.store.add_generations(attempts)
+    return attempts
+
+
+def make(arena: Arena, contestant: Contestant, batch: Sequence[Cell], backend: Backend) -> list[Generation]:
+    """Make these cells with a loaded backend and store what came of each; also returned, without ids.
+
+    Raises EndpointError where no image can be had any more; what came before is stored.
+    """
+    account = accounting.accounts(arena, [contestant], Budget())[contestant.id or 0]
+    groups = draw(backend, batch, len(batch), account)
+    return [attempt for attempts in _kept(arena, contestant, groups) for attempt in attempts]
+
+
+def _attempt(arena: Arena, contestant: Contestant, outcome: Outcome) -> Generation:
+    cell, result = outcome.cell, outcome.result
     assert contestant.id is not None and cell.prompt.id is not None
+    image, failure = None, None
     if isinstance(result, ArenaError):
-        return Generation(
-            contestant.id, cell.prompt.id, cell.seed, seconds=seconds, failure=str(result) or "no reason given"
-        )
-    image = ImageRef(arena.blobs.put(png_bytes(result)), result.width, result.height)
-    return Generation(contestant.id, cell.prompt.id, cell.seed, image, seconds)
+        failure = str(result) or "no reason given"
+    else:
+        image = ImageRef(arena.blobs.put(png_bytes(result)), result.width, result.height)
+    usd, source = outcome.cost or (None, None)
+    return Generation(
+        contestant.id, cell.prompt.id, cell.seed, image, outcome.seconds, usd, failure, cost_source=source
+    )
+
+
+def estimate(arena: Arena, missing: dict[Contestant, list[Cell]]) -> list[accounting.Estimate]:
+    """How many images are missing, how long they would take and what they would cost; nothing is loaded or made."""
+    return accounting.estimates(arena, {one: [c.prompt.text for c in todo] for one, todo in missing.items() if todo})
 
 
 def png_bytes(image: Image) -> bytes:
@@ -174,12 +316,6 @@ def png_bytes(image: Image) -> bytes:
     buffer = io.BytesIO()
     plain.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _batched(items: Sequence[Cell], size: int) -> Iterator[list[Cell]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 def write_images(arena: Arena, contestant_name: str, folder: Path) -> int:

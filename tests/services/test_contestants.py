@@ -1,0 +1,160 @@
+"""Contestants enter all or none, with the line of what is wrong, and never with a key."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arena.backends.presets import PRESETS
+from arena.bootstrap import Arena
+from arena.domain import Prompt
+from arena.errors import SettingsError, UnknownName, UsageError
+from arena.services import contestants, generation
+
+KEY = "sk-proj-abcdefghijklmnop"
+GOOD = """
+[[contestants]]
+name = "Cards"
+backend = "swatch"
+size = 32
+pause = 0.0
+card = { licence = "MIT" }
+
+[[contestants]]
+name = "Klein"
+preset = "flux2-klein"
+steps = 8
+device = "cpu"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "arena.toml"
+    file.write_text(text)
+    return file
+
+
+def test_tables_become_contestants_and_running_is_no_part_of_who_they_are(arena: Arena, tmp_path: Path) -> None:
+    cards, klein = contestants.add(arena, contestants.from_file(write(tmp_path, GOOD)))
+    assert (cards.settings, cards.running, cards.card) == ({"size": 32}, {"pause": 0.0}, {"licence": "MIT"})
+    assert klein.settings["model"] == "black-forest-labs/FLUX.2-klein-4B" and klein.settings["steps"] == 8
+    assert klein.running == {"device": "cpu"} and klein.card["licence"] == "Apache-2.0"
+    moved = contestants.from_file(write(tmp_path, GOOD.replace('"cpu"', '"cuda:1"').replace("MIT", "CC0")))
+    assert [one.id for one in contestants.add(arena, moved)] == [cards.id, klein.id]
+    again = arena.store.contestant("Klein")
+    assert again.running == {"device": "cuda:1"} and again.fingerprint == klein.fingerprint
+    with pytest.raises(UsageError, match="'Klein' exists with other settings"):
+        contestants.add(arena, contestants.from_file(write(tmp_path, GOOD.replace("steps = 8", "steps = 9"))))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ('[[contestants]]\nname = "A"\nbackend = "swatch"\nsize = "big"', 4, "'size': the value 'big'"),
+        ('[[contestants]]\nname = "A"\nbackend = "swatch"\n\n# a hint\nsteps = 3', 6, "no such setting; this backend"),
+        ('\n\n[[contestants]]\nbackend = "swatch"', 3, "needs a name, got None"),
+        ('[[contestants]]\nname = 3\nbackend = "swatch"', 2, "needs a name, got 3"),
+        ('[[contestants]]\nname = "A"\nbackend = "swach"', 3, "did you mean 'swatch'"),
+        ('[[contestants]]\nname = "A"', 1, "needs a backend or a preset"),
+        ('[[contestants]]\nname = "A"\npreset = "flux3"', 3, "Unknown preset 'flux3'"),
+        ('[[contestants]]\nname = "A"\nbackend = "openai"\nmodel = "m"', 1, "the setting 'base_url' is missing"),
+        ('[[contestants]]\nname = "A"\nbackend = "swatch"\ncard = "MIT"', 4, "a card is a table"),
+        ('[[contestants]]\nname = "A"\nbackend = "swatch"\ncard = { since = 2026-01-01 }', 1, "plain values only"),
+        ('[[contestants]]\nname = "A"\nbackend = "swatch"\n[[contestants]]\nname = "A"\nbackend = "swatch"', 5, "twice"),  # noqa: E501
+        ('note = """\n[[contestants]]\n"""\n[[contestants]]\nname = "A"\nbackend = "diffusers"\nmodel = "m"\n'
+         'adapters = [\n  { model = "a" },\n  { model = 3 },\n]', 8, r"'adapters': the value 3 at [1][model]"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_its_line(arena: Arena, tmp_path: Path, text: str, line: int, reason: str) -> None:
+    with pytest.raises(SettingsError) as told:
+        contestants.from_file(write(tmp_path, text))
+    assert f"arena.toml, line {line}: " in str(told.value) and reason in str(told.value)
+
+
+def test_all_errors_are_said_at_once_and_nothing_is_stored(arena: Arena, tmp_path: Path) -> None:
+    bad = GOOD + '\n[[contestants]]\nname = "B"\nbackend = "swatch"\nsize = 0.5\n[[contestants]]\nname = "C"\n'
+    with pytest.raises(SettingsError) as told:
+        contestants.add(arena, contestants.from_file(write(tmp_path, bad)))
+    assert [line.partition(":")[0].rpartition(" ")[2] for line in str(told.value).splitlines()] == ["18", "19"]
+    assert arena.store.contestants() == []
+
+
+def test_a_name_that_is_taken_stores_none_of_them(arena: Arena) -> None:
+    contestants.add(arena, [contestants.contestant({"name": "B", "backend": "swatch"})])
+    two = [contestants.contestant({"name": name, "backend": "swatch", "tint": "x"}) for name in "AB"]
+    with pytest.raises(UsageError, match="'B' exists"):
+        contestants.add(arena, two)
+    assert [one.name for one in arena.store.contestants()] == ["B"]
+
+
+@given(
+    st.lists(st.sampled_from(["# note", "", "x = 1", "y = [\n 1,\n]", 's = """\n[[t]]\n"""']), max_size=6), st.data()
+)
+def test_the_line_of_a_value_is_where_it_stands(filler: list[str], data: st.DataObject) -> None:
+    """Against a plain way to know: the line is marked when the text is put together."""
+    blocks = [line.replace("x", f"x{n}", 1).replace("y", f"y{n}", 1).replace("s =", f"s{n} =") for n, line in
+              enumerate(filler)]  # fmt: skip
+    place = data.draw(st.integers(0, len(blocks)))
+    text = "[[t]]\n" + "\n".join([*blocks[:place], "wanted = 1", *blocks[place:]])
+    tomllib.loads(text)
+    marked = text[: text.index("wanted")].count("\n") + 1
+    assert contestants.line_of(text, ["t", 0, "wanted"]) == marked
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"key_variable": KEY}, {"api_key": KEY}, {"extra": {"api_key": "abc"}}, {"extra": {"a": [{"b": KEY}]}},
+        {"extra": {"headers": {"Authorization": "x"}}}, {"model": KEY}, {"token": "hf_abcdefghijk"},
+    ],
+)  # fmt: skip
+def test_a_key_is_refused_and_not_shown(settings: dict[str, object]) -> None:
+    with pytest.raises(UsageError) as told:
+        contestants.contestant({"name": "A", "backend": "openai", "model": "m", "base_url": "http://h/v1", **settings})
+    assert "key" in str(told.value) and not any(key in str(told.value) for key in (KEY, "hf_abcdefghijk"))
+
+
+def test_words_of_a_command_are_json_or_text() -> None:
+    assert contestants.parsed(["steps=28", "a=x=y", 'call={"b": 1}', "c=", "d=true"]) == {
+        "steps": 28, "a": "x=y", "call": {"b": 1}, "c": "", "d": True,
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="A setting is key=value"):
+        contestants.parsed(["steps"])
+
+
+def test_a_folder_is_registered_with_the_hash_of_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "model_index.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    one = contestants.contestant({"name": "A", "backend": "diffusers", "model": "mine"})
+    assert one.settings["model"] == str(folder) and len(one.settings["weights_sha256"]) == 64
+    (folder / "model_index.json").write_text("{ }")
+    assert contestants.contestant({"name": "A", "backend": "diffusers", "model": "mine"}).fingerprint != one.fingerprint
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_taken_by_its_backend_and_says_its_facts(name: str) -> None:
+    one = contestants.contestant({"name": "A", "preset": name})
+    assert one.settings["steps"] == one.card["steps"]
+    assert {"organisation", "licence", "parameters", "space", "text_encoder", "network", "url"} <= one.card.keys()
+    assert one.card["url"].endswith(one.settings["model"])
+
+
+def test_a_retired_one_is_not_drawn_for_and_comes_back(arena: Arena) -> None:
+    arena.store.add_prompts([Prompt("a"), Prompt("b")])
+    contestants.add(arena, [contestants.contestant({"name": name, "backend": "swatch", "tint": name}) for name in "AB"])
+    generation.fill(arena, generation.plan(arena), generation.backends(arena))
+    contestants.retire(arena, "A", "superseded")
+    assert [one.retired for one in contestants.listed(arena)] == [True, False]
+    assert set(arena.store.prompts_with_images()) == {arena.store.contestant("B").id}
+    assert [one.name for one in generation.plan(arena)] == ["B"]
+    assert contestants.shown(arena, "A").costs.images == 2
+    contestants.restore(arena, "A", "a mistake")
+    assert len(arena.store.prompts_with_images()) == 2
+    with pytest.raises(UnknownName):
+        contestants.retire(arena, "C", "x")
