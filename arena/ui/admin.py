@@ -16,7 +16,7 @@ from arena.services import admin, benchmarks, exchange, generation, judging, mod
 from arena.services import runs as jobs
 from arena.services.moderation import Admin, OpenReport, Preview
 from arena.ui import runs
-from arena.ui.common import empty_state, heading, picture_url, plain, said_plainly, the_arena
+from arena.ui.common import empty_state, heading, picture, picture_url, plain, said_plainly, the_arena
 from db import ballots
 from db.decisions import Action, Topic
 
@@ -133,7 +133,8 @@ def draw_report(one: OpenReport) -> None:
         st.markdown(f"**Reported as {REPORTED[report.reason]}**{about} · {report.at:%d %b %Y, %H:%M} UTC")
         st.text(report.battle.prompt.text)
         for column, side in zip(st.columns(2), Side, strict=True):
-            column.image(picture_url(report.battle.token, side), caption=SIDES[side], width=240)
+            column.html(picture(picture_url(report.battle.token, side), SIDES[side], 240))
+            column.caption(SIDES[side])
         key = f"report-{report.id}"
         left, right = st.columns([2, 3], vertical_alignment="bottom")
         left.pills("Hide", [*Side], default=[*one.sides], selection_mode="multi", key=f"{key}-sides",

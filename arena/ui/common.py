@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from html import escape
 from urllib.parse import quote
 
 import streamlit as st
@@ -49,6 +50,11 @@ def said_plainly() -> Iterator[None]:
 def picture_url(token: str, side: Side) -> str:
     """Where the browser finds one side of a battle; the token says nothing about who made it."""
     return f"/img/{quote(token, safe='')}/{side}"
+
+
+def picture(url: str, alt: str, pixels: int) -> str:
+    """HTML of a picture by its address, no wider than so many pixels: st.image would read it as a file's name."""
+    return f'<img src="{escape(url)}" alt="{escape(alt)}" style="width:100%;max-width:{pixels}px;border-radius:8px">'
 
 
 def plain(text: str) -> str:

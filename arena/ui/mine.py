@@ -16,6 +16,7 @@ from arena.services import personal
 from arena.services.personal import NEEDED, Mine, Taste
 from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena, this_voter
 from arena.ui.judge import COIN, START, between, dots, ranks
+from db.personal import Erased
 
 ANSWERS = {
     Outcome.LEFT: "A is better",
@@ -51,8 +52,7 @@ def page() -> None:
     with said_plainly():
         arena = the_arena()
         if "erased" in st.session_state:
-            draw_erased()
-            return
+            draw_erased(st.session_state.pop("erased"))
         voter_id = this_voter(arena)
         found = personal.mine(arena, voter_id)
         if found.missing:
@@ -241,13 +241,12 @@ def erase(voter_id: str) -> None:
         st.session_state["erased"] = personal.delete(the_arena(), voter_id)
 
 
-def draw_erased() -> None:
-    done = st.session_state["erased"]
+def draw_erased(done: Erased) -> None:
+    """Said once; below it stands what a newcomer sees."""
     st.success(
         f"Done. {done.votes:,} vote{'s' if done.votes != 1 else ''} no longer count, "
         f"{done.prompts} prompt{'s' if done.prompts != 1 else ''} and {len(done.images)} pictures are gone, and this "
         "browser is nobody's any more.",
         icon=":material/check_circle:",
     )
-    st.markdown("The leaderboard has been computed without your votes. If you vote again, you begin as a new voter.")
-    st.html('<a href="./vote" target="_self">Back to the voting page</a>')
+    st.markdown("The boards are made without your votes from now on. If you vote again, you begin as a new voter.")

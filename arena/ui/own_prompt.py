@@ -12,7 +12,7 @@ from arena.services import battles, named, own_prompts
 from arena.services.own_prompts import Standing
 from arena.ui import vote
 from arena.ui.ballots import Sitting, perform_all, read_acts, this_sitting
-from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena, this_voter
+from arena.ui.common import empty_state, heading, picture, plain, said_plainly, the_arena, this_voter
 from arena.ui.reveal import told
 from db.own_prompts import OwnPrompt, Stage
 
@@ -37,11 +37,12 @@ def draw(was_active: bool) -> None:
         arena = the_arena()
         found = own_prompts.standing(arena, this_voter(arena))
         request = found.request
-        if request is not None and request.is_active:
+        is_active = request is not None and request.is_active
+        if is_active != was_active:
+            st.rerun()  # the whole page: something came to watch, or nothing is left
+        if request is not None and is_active:
             draw_waiting(found, request)
             return
-        if was_active:
-            st.rerun()  # the whole page: nothing is left to watch
         if request is not None and request.token and not request.answered:
             draw_pair(arena, request)
             return
@@ -175,7 +176,7 @@ def draw_reveal(request: OwnPrompt) -> None:
     with st.container(border=True):
         st.caption(plain(news["verdict"]))
         for column, side in zip(st.columns(2), news["sides"], strict=True):
-            column.image(side["image"], width=200)
+            column.html(picture(side["image"], f"Picture by {side['name']}", 220))
             column.text(f"{side['name']}\n{side['elo']} ({side['gain']})")
         st.text(news["why"])
 
