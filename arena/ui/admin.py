@@ -283,6 +283,7 @@ def each_prompt(do: Callable[[Arena, Admin, int, str], None], chosen: Sequence[i
 def draw_votes(arena: Arena, who: Admin) -> None:
     for reason, count in moderation.uncounted(arena):
         st.caption(f"{count:,} votes do not count: {plain(reason)}")
+    st.caption("The page **Method** shows these reasons to everyone, so name nobody in them.")
     draw_export(arena)
     by = st.segmented_control("By", ["Voter", "Vote"], default="Voter", key="votes-by")
     if by == "Vote":
