@@ -7,7 +7,7 @@ uncertainty and adds it to all others.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -26,8 +26,9 @@ USABLE, ESTABLISHED = 60.0, 30.0
 HEAVY = 0.01
 """Leverage from which a cluster's leaving out is solved for; below, its first-order effect errs by at most 1%. At most
 (M - 1) / HEAVY clusters have more, since leverages add up to M - 1."""
-PART = 256
-"""Clusters left out at a time, which bounds the memory."""
+PART, CELLS = 4096, 2_500_000
+"""Clusters left out at a time, and cells of their matrices, 20 MB: what bounds the memory."""
+EASE = 1 + 1e-6
 
 
 class Status(StrEnum):
@@ -133,19 +134,72 @@ def jackknife_pairs(
     right: NDArray[np.integer],
     one: Floats,
 ) -> Floats:
-    """`jackknife` where each row (n,) adds information `one` to the difference of left and right: (M, M)."""
+    """`jackknife` where each row (n,) adds information `one` to the difference of left and right: (M, M).
+
+    A cluster of k rows has information of rank k, so that leaving it out takes a system of k equations instead of M
+    (Woodbury's identity); only clusters with more rows than contestants take one of M.
+    """
     size = len(bread)
     leverage = np.bincount(cluster, one * (difference_errors(bread) ** 2)[left, right], len(scores))
+    heavy = np.flatnonzero(leverage > HEAVY)
+    order = np.argsort(cluster, kind="stable")
+    start, stop = (np.searchsorted(cluster[order], heavy, side) for side in ("left", "right"))
+    shifts, length = scores @ bread, stop - start
 
-    def information_of(part: NDArray[np.integer]) -> Floats:
-        rows = np.flatnonzero(np.isin(cluster, part))
-        at = np.searchsorted(part, cluster[rows]) * size
-        flat = np.bincount((at + left[rows]) * size + right[rows], one[rows], len(part) * size * size)
-        edges = flat.reshape(-1, size, size)
-        edges = edges + edges.swapaxes(1, 2)
-        return np.eye(size) * edges.sum(2)[:, None, :] - edges
+    def rows_of(part: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
+        """Rows (k, longest) of each of these heavy clusters, and which of them are its own."""
+        step = np.arange(max(1, length[part].max()))
+        return order[np.minimum(start[part, None] + step, len(order) - 1)], step < length[part, None]
 
-    return jackknife(bread, scores, leverage, information_of)
+    for part in _parts(length):
+        row, own = rows_of(part)
+        weight = one[row] * own
+        if length[part].max() < size:
+            shifts[heavy[part]] = _left_out(bread, shifts[heavy[part]], left[row], right[row], weight)
+        else:
+            flat = (np.arange(len(part))[:, None] * size + left[row]) * size + right[row]
+            edges = np.bincount(flat.ravel(), weight.ravel(), len(part) * size * size).reshape(-1, size, size)
+            shifts[heavy[part]] = _solved(bread, shifts[heavy[part]], _laplacians(edges + edges.swapaxes(1, 2)))
+    return _spread(shifts, scores)
+
+
+def _parts(length: NDArray[np.integer]) -> Iterator[NDArray[np.integer]]:
+    """Positions of clusters of so many rows, the shortest first, as many at a time as `CELLS` allows."""
+    by_length = np.argsort(length, kind="stable")
+    at = 0
+    while at < len(by_length):
+        # At least half of those that the longest of a full part would allow, since lengths grow slowly.
+        many = max(1, min(PART, CELLS // max(1, int(length[by_length[at]])) ** 2))
+        many = max(1, min(many, CELLS // max(1, int(length[by_length[at : at + many]].max())) ** 2))
+        yield by_length[at : at + many]
+        at += many
+
+
+def _left_out(
+    bread: Floats, shifts: Floats, left: NDArray[np.integer], right: NDArray[np.integer], weight: Floats
+) -> Floats:
+    """(e I - H A)^-1 x for each cluster's x (c, M), where A = D' W D has the rows (c, k) of its differences."""
+    each, k = np.arange(len(shifts))[:, None], left.shape[1]
+    one, other = left[:, :, None], right[:, :, None]
+    gram = bread[one, left[:, None]] - bread[one, right[:, None]] - bread[other, left[:, None]]
+    gram += bread[other, right[:, None]]
+    seen = weight * (shifts[each, left] - shifts[each, right])
+    found = np.linalg.solve(EASE * np.eye(k) - weight[:, :, None] * gram, seen[..., None])[..., 0]
+    size = len(bread)
+    pushed = np.bincount((each * size + left).ravel(), found.ravel(), shifts.size)
+    pushed -= np.bincount((each * size + right).ravel(), found.ravel(), shifts.size)
+    return (shifts + pushed.reshape(shifts.shape) @ bread) / EASE
+
+
+def _laplacians(edges: Floats) -> Floats:
+    """Information (c, M, M) of symmetric edges."""
+    return np.eye(edges.shape[-1]) * edges.sum(2)[:, None, :] - edges
+
+
+def _solved(bread: Floats, shifts: Floats, information: Floats) -> Floats:
+    """(e I - H A)^-1 x for each cluster's x (c, P) and information A (c, P, P)."""
+    # Where a cluster alone informs a direction the matrix is singular and the score 0; EASE keeps 0 / 0 at 0.
+    return np.linalg.solve(EASE * np.eye(len(bread)) - bread @ information, shifts[..., None])[..., 0]
 
 
 def jackknife(
@@ -162,11 +216,15 @@ def jackknife(
     """
     shifts = scores @ bread
     heavy = np.flatnonzero(leverage > HEAVY)
-    for start in range(0, len(heavy), PART):
-        part = heavy[start : start + PART]
-        # Where a cluster alone informs a direction the matrix is singular and the score 0; the 1e-6 keeps 0 / 0 at 0.
-        others = (1 + 1e-6) * np.eye(len(bread)) - bread @ information_of(part)
-        shifts[part] = np.linalg.solve(others, shifts[part][..., None])[..., 0]
+    many = max(1, min(PART, CELLS // len(bread) ** 2))
+    for start in range(0, len(heavy), many):
+        part = heavy[start : start + many]
+        shifts[part] = _solved(bread, shifts[part], information_of(part))
+    return _spread(shifts, scores)
+
+
+def _spread(shifts: Floats, scores: Floats) -> Floats:
+    """The covariance that the estimates without each cluster show."""
     active = int((scores != 0).any(1).sum())
     return shifts.T @ shifts * ((active - 1) / max(1, active))
 

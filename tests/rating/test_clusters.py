@@ -130,3 +130,35 @@ def test_intervals_hold_with_unequal_voters_of_their_own_taste() -> None:
         )
     assert np.mean(ours) == pytest.approx(0.95, abs=0.03)
     assert np.mean(plain) < 0.92
+
+
+@pytest.mark.parametrize("cells", [1, 40, uncertainty.CELLS])
+def test_few_equations_a_voter_leave_out_what_many_do(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
+    """Woodbury's identity against a system of all contestants for every voter; voters have from 1 row to hundreds.
+
+    Equal to 1e-9: both solve for the same numbers, conditioned by the votes that are left.
+    """
+    votes = votes_of(3, 40, 900, taste=0.3, uneven=True)
+    theta = fitted(votes)
+    bread = uncertainty.inverse_information(bt.win_matrix(votes), theta)
+    scores = uncertainty.cluster_scores(votes, theta)
+    chance = bt.win_probability(theta)[votes.left, votes.right]
+    one = votes.weight * chance * (1 - chance) * ~np.isnan(bt.left_score(votes.outcome))
+    leverage = np.bincount(
+        votes.cluster, one * (uncertainty.difference_errors(bread) ** 2)[votes.left, votes.right], len(scores)
+    )
+
+    def information_of(part: np.ndarray) -> np.ndarray:
+        found = np.zeros((len(part), votes.size, votes.size))
+        for row in range(len(votes.left)):
+            if votes.cluster[row] in part:
+                i, j, k = votes.left[row], votes.right[row], np.searchsorted(part, votes.cluster[row])
+                found[k, [i, j], [i, j]] += one[row]
+                found[k, [i, j], [j, i]] -= one[row]
+        return found
+
+    monkeypatch.setattr(uncertainty, "CELLS", cells)
+    assert (np.bincount(votes.cluster) >= votes.size).any() and (np.bincount(votes.cluster) < votes.size).any()
+    dense = uncertainty.jackknife(bread, scores, leverage, information_of)
+    rows = uncertainty.jackknife_pairs(bread, scores, votes.cluster, votes.left, votes.right, one)
+    np.testing.assert_allclose(rows, dense, rtol=1e-9, atol=1e-12)
