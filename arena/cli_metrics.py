@@ -135,7 +135,7 @@ def metrics(
     from evaluators.distribution.measure import Setup
 
     settings = load_settings(data_dir=data_dir)
-    paths = {**_known_weights(settings), **dict(_network_and_path(text) for text in weights or ())}
+    paths = {**settings.known_weights, **dict(_network_and_path(text) for text in weights or ())}
     setup = Setup(None if no_cache else settings.cache_dir, paths, device, engine, batch_size)
     names = [name.strip() for name in wanted.split(",") if name.strip()]
     found, differences = _measured(settings, setup, folders, reference, names, limit, versus, curve)
@@ -143,6 +143,44 @@ def metrics(
         _print_json(found.as_json(), differences)
     else:
         _show(found, differences, as_csv)
+
+
+@app.command()
+def benchmark(
+    models: Annotated[list[str] | None, typer.Argument(help="Models of the arena; all of them by default.")] = None,
+    wanted: Annotated[
+        str, typer.Option("--metrics", help="Ids with commas between: distances, and scores of text and image.")
+    ] = "fid-clean@1,kid@1",
+    reference: Annotated[
+        str | None, typer.Option(help="A reference set of `arena stats --name`; by default the rendered teddies.")
+    ] = None,
+    n_real: Annotated[int, typer.Option("--n-real", min=2, help="Rendered teddies to compare with.")] = 500,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Score the arena's own images, as the Benchmarks page does, and keep the scores beside people's votes."""
+    from arena.bootstrap import open_arena
+    from arena.services import benchmarks
+
+    arena = open_arena(load_settings(data_dir=data_dir))
+    names = tuple(models or (contestant.name for contestant in benchmarks.contestants(arena)))
+    metrics = tuple(name.strip() for name in wanted.split(",") if name.strip())
+    request = benchmarks.Request(names, metrics, reference or benchmarks.TEDDIES, n_real)
+    with stoppable("features so far are kept, run it again to go on"), _rates("Scoring") as update:
+        run = benchmarks.run(arena, request, update)
+    scores = [score for score in benchmarks.scores(arena) if score.run_id == run.id]
+    if as_json:
+        print(json.dumps({"run": run.id, "message": run.message, "scores": [benchmarks.as_json(s) for s in scores]}))
+        return
+    table = Table("Model", "Figure", "Value", "95% interval", "Images", "Protocol")
+    for score in reversed(scores):
+        facts = benchmarks.as_json(score)
+        low, high = facts["low"], facts["high"]
+        table.add_row(
+            escape(score.subject), score.metric, score.unscored or f"{score.value:.4g}",
+            "–" if low is None else f"{low:.4g} to {high:.4g}", str(facts["n"]), score.protocol.id,
+        )  # fmt: skip
+    out.print(table)
 
 
 @app.command("inspect")
@@ -277,14 +315,10 @@ def _setup(
     from evaluators.distribution.measure import Setup
     from evaluators.distribution.recipes import feature_recipe, metric_recipe
 
-    paths = _known_weights(settings)
+    paths = dict(settings.known_weights)
     if weights is not None:
         paths[feature_recipe(metric_recipe(protocol).features).network] = weights
     return Setup(None if no_cache else settings.cache_dir, paths, device, engine, batch_size)
-
-
-def _known_weights(settings: Settings) -> dict[str, Path]:
-    return {"inception-2015-12-05": settings.inception_weights} if settings.inception_weights else {}
 
 
 def _network_and_path(text: str) -> tuple[str, Path]:

@@ -1,6 +1,7 @@
 """Benchmarks: contestants' images against a reference set, in a process of its own, watched by its Run.
 
     start > runs > job: for each contestant images > measure > Figure > Score          (paired differences on the way)
+                                            images, prompts > TextImageScore > Score
 
 A run that was stopped is asked for again with the same parameters; features that were computed are in the cache.
 """
@@ -19,6 +20,8 @@ from arena.domain import Contestant, Generation, Prompt, Protocol, Run, RunKind,
 from arena.errors import UsageError, WeightsError
 from arena.services import runs
 from arena.services.teddies import rendered, scenes_of
+from evaluators.alignment import recipes as text_image
+from evaluators.alignment.score import TextImageScore
 from evaluators.distribution.audit import ImageFacts, audit, look
 from evaluators.distribution.measure import Figure, Measurement, Setup, difference, measure  # torch only when it runs
 from evaluators.distribution.recipes import METRICS, MetricRecipe, feature_recipe, metric_recipe
@@ -34,14 +37,16 @@ REFERENCE_SEED = 0
 DEFAULT_N_REAL = 500
 DEFAULT_METRICS = ("fid-clean@1", "kid@1")
 FIGURES = ("precision", "recall", "density", "coverage")
-HIGHER_IS_BETTER = frozenset(FIGURES)
+TEXT_IMAGE = {recipe.id: recipe for recipe in text_image.RECIPES.values()}
+"""Scores of single images, by id: they need prompts and no reference set."""
+HIGHER_IS_BETTER = frozenset(FIGURES) | text_image.RECIPES.keys()
 KEPT = 2000
 """So many scores are looked through, the newest, for what the page shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a run is asked for: contestants and metrics by name, and the reference set.
+    """What a run is asked for: contestants and metrics by name, and the reference set of those that are distances.
 
     `reference` is TEDDIES, of which `n_real` scenes are rendered, or the name of a set of `arena stats --name`.
     """
@@ -55,6 +60,14 @@ class Request:
     def of(cls, run: Run) -> Request:
         asked = dict(run.parameters)
         return cls(tuple(asked["contestants"]), tuple(asked["metrics"]), asked["reference"], asked["n_real"])
+
+    @property
+    def distances(self) -> tuple[str, ...]:
+        return tuple(name for name in self.metrics if name not in TEXT_IMAGE)
+
+    @property
+    def text_image(self) -> tuple[str, ...]:
+        return tuple(name for name in self.metrics if name in TEXT_IMAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +123,14 @@ def contestants(arena: Arena) -> list[Contestant]:
     return arena.store.contestants()
 
 
-def offered(arena: Arena) -> tuple[list[MetricRecipe], list[tuple[str, str]]]:
+def offered(arena: Arena) -> tuple[list[MetricRecipe | text_image.Recipe], list[tuple[str, str]]]:
     """The arena's own metrics whose weights are here, and (id, what it needs) of the others."""
     usable, missing = [], []
-    for recipe in METRICS.values():
-        if recipe.same_as or feature_recipe(recipe.features).precision != "float32":
+    for recipe in (*METRICS.values(), *TEXT_IMAGE.values()):
+        if recipe.id not in TEXT_IMAGE and (recipe.same_as or feature_recipe(recipe.features).precision != "float32"):
             continue
         try:
-            _setup(arena).extractor(recipe, download=False)
+            _find_weights(arena, recipe)
             usable.append(recipe)
         except WeightsError as error:
             missing.append((recipe.id, str(error)))
@@ -134,15 +147,15 @@ def start(arena: Arena, request: Request) -> int:
 
     Raises UnknownName, and UsageError when there is nothing to measure.
     """
-    if not request.contestants or not request.metrics:
-        raise UsageError("Choose at least one model and one metric.")
-    for metric in request.metrics:
-        metric_recipe(metric)
-    for name in request.contestants:
-        _images(arena, arena.store.contestant(name), request)
-    names = request.contestants
-    subject = ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} others"
-    return runs.start(arena, RunKind.BENCHMARK, subject, asdict(request))
+    _check(arena, request)
+    return runs.start(arena, RunKind.BENCHMARK, _subject(request), asdict(request))
+
+
+def run(arena: Arena, request: Request, watch: runs.Report | None = None) -> Run:
+    """The benchmark in this process. Raises what `start` raises, and what goes wrong on the way."""
+    _check(arena, request)
+    started = arena.store.add_run(RunKind.BENCHMARK, _subject(request), asdict(request))
+    return runs.perform(arena, started.id or 0, watch)
 
 
 def resume(arena: Arena, run_id: int) -> int:
@@ -158,10 +171,7 @@ def resume(arena: Arena, run_id: int) -> int:
 def job(arena: Arena, run: Run, report: runs.Report) -> runs.Ended:
     """The benchmark itself, in the process that `start` made."""
     request = Request.of(run)
-    chosen = [_images(arena, arena.store.contestant(name), request) for name in request.contestants]
-    real = _real(arena, request)
-    measured = [_measured(arena, images, real, request, report) for images in chosen]
-    scores = tuple(score for one, found in measured for score in _scores(arena, run, one, found, measured, real))
+    scores = (*_distance_scores(arena, run, request, report), *_text_image_scores(arena, run, request, report))
     return runs.Ended(_said(scores), scores)
 
 
@@ -173,7 +183,7 @@ def columns(arena: Arena) -> list[Column]:
             key = (score.metric, score.protocol.fingerprint, str(score.details.get("reference_set", "")))
             newest.setdefault(key, {}).setdefault(score.subject, score)
     found = [_column(metric, reference, list(scores.values())) for (metric, _, reference), scores in newest.items()]
-    order = {recipe.id: place for place, recipe in enumerate(METRICS.values())}
+    order = {recipe.id: place for place, recipe in enumerate((*METRICS.values(), *TEXT_IMAGE.values()))}
     return sorted(
         found,
         key=lambda column: (
@@ -187,6 +197,23 @@ def columns(arena: Arena) -> list[Column]:
 def scores(arena: Arena) -> list[Score]:
     """Stored scores, newest first."""
     return arena.store.scores(KEPT)
+
+
+def as_json(score: Score) -> dict[str, Any]:
+    """A stored score in plain words; its interval is that of the debiased value where there is one."""
+    details = score.details
+    return {
+        "model": score.subject,
+        "metric": score.metric,
+        "value": score.value,
+        "debiased": details.get("debiased"),
+        "low": details.get("low"),
+        "high": details.get("high"),
+        "n": details.get("n_generated", details.get("n")),
+        "unscored": score.unscored,
+        "protocol": score.protocol.id,
+        "fingerprint": score.protocol.fingerprint,
+    }
 
 
 def worst(arena: Arena, score: Score) -> list[Worst]:
@@ -209,11 +236,37 @@ def best_guess(score: Score) -> float:
     return float(debiased if debiased is not None else score.value or 0.0)
 
 
+def _check(arena: Arena, request: Request) -> None:
+    if not request.contestants or not request.metrics:
+        raise UsageError("Choose at least one model and one metric.")
+    for metric in request.distances:
+        metric_recipe(metric)
+    for metric in request.text_image:
+        _find_weights(arena, TEXT_IMAGE[metric])
+    for name in request.contestants:
+        _images(arena, arena.store.contestant(name), request)
+
+
+def _subject(request: Request) -> str:
+    names = request.contestants
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} others"
+
+
+def _find_weights(arena: Arena, recipe: MetricRecipe | text_image.Recipe) -> None:
+    """Raises WeightsError where they are not on this machine."""
+    if isinstance(recipe, MetricRecipe):
+        _setup(arena).extractor(recipe, download=False)
+        return
+    for network in filter(None, (recipe.weights, recipe.head)):
+        text_image.find_weights(network, arena.settings.weights.get(network), download=False)
+
+
 def _images(arena: Arena, contestant: Contestant, request: Request) -> _Images:
-    """The contestant's images that fit the reference. Raises UsageError with too few, or for a small reference."""
+    """The contestant's images that fit the reference, if one is needed. Raises UsageError with too few, or for a
+    small reference."""
     if request.n_real < 2:
         raise UsageError(f"A benchmark needs at least 2 reference scenes, got {request.n_real}.")
-    teddies = request.reference == TEDDIES
+    teddies = bool(request.distances) and request.reference == TEDDIES
     by_id = {prompt.id: prompt for prompt in arena.store.prompts() if not teddies or scenes_of([prompt])}
     found = [one for one in arena.store.generations(contestant.id or 0, images_only=True) if one.prompt_id in by_id]
     if len(found) < 2:
@@ -244,8 +297,36 @@ def _real(arena: Arena, request: Request) -> _Real:
 
 
 def _setup(arena: Arena) -> Setup:
-    inception = arena.settings.inception_weights
-    return Setup(arena.settings.cache_dir, {"inception-2015-12-05": inception} if inception else {})
+    return Setup(arena.settings.cache_dir, arena.settings.known_weights)
+
+
+def _distance_scores(arena: Arena, run: Run, request: Request, report: runs.Report) -> list[Score]:
+    if not request.distances:
+        return []
+    chosen = [_images(arena, arena.store.contestant(name), request) for name in request.contestants]
+    real = _real(arena, request)
+    measured = [_measured(arena, images, real, request, report) for images in chosen]
+    return [score for one, found in measured for score in _scores(arena, run, one, found, measured, real)]
+
+
+def _text_image_scores(arena: Arena, run: Run, request: Request, report: runs.Report) -> list[Score]:
+    """One network after the other, each for all contestants, so that it is loaded once."""
+    everything = replace(request, metrics=request.text_image)
+    chosen = [_images(arena, arena.store.contestant(name), everything) for name in request.contestants]
+    return [_text_image_score(arena, run, metric, images, report) for metric in request.text_image for images in chosen]
+
+
+def _text_image_score(arena: Arena, run: Run, metric: str, images: _Images, report: runs.Report) -> Score:
+    recipe, contestant = TEXT_IMAGE[metric], images.contestant
+    evaluator = TextImageScore(
+        recipe.name,
+        arena.settings.weights.get(recipe.weights),
+        arena.settings.weights.get(recipe.head),
+        progress=lambda stage, done, total: report(f"{contestant.name}: {recipe.title}", done, total),
+    )
+    pixels = (decode(arena.blobs.get(sha256)) for sha256 in images.hashes)
+    found = evaluator.score([prompt.text for prompt in images.prompts], pixels)
+    return found.as_score(contestant.name, contestant.id, run.id)
 
 
 def _measured(
@@ -256,7 +337,7 @@ def _measured(
     found = measure(
         real.images,
         pixels,
-        request.metrics,
+        request.distances,
         setup=_setup(arena),
         curve=True,
         progress=lambda stage, done, total: report(f"{name}: {stage}", done, total),

@@ -21,7 +21,12 @@ AXIS_PIXELS = 56
 PICTURES_IN_A_ROW = 5
 VIEWS = ("Models", "Number of images", "Images that hurt most", "Files")
 
-TITLES = {"fid-clean": "FID", "kid": "KID", "fd-efficientnet-lite0": "FD of EfficientNet-lite0 features"}
+TITLES = {
+    "fid-clean": "FID",
+    "kid": "KID",
+    "fd-efficientnet-lite0": "FD of EfficientNet-lite0 features",
+    **{recipe.name: recipe.title for recipe in benchmarks.TEXT_IMAGE.values()},
+}
 
 COLUMNS = {
     "subject": st.column_config.TextColumn("Model", width="medium"),

@@ -64,6 +64,7 @@ class Recipe:
 
     name: str
     version: str
+    title: str
     weights: str
     towers: Towers
     formula: str = ""
@@ -78,6 +79,10 @@ class Recipe:
             raise ValueError(f"a Recipe has a formula of {', '.join(FORMULAS)} or a head, got {self.formula!r}")
 
     @property
+    def id(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    @property
     def reads_text(self) -> bool:
         return not self.head
 
@@ -85,18 +90,22 @@ class Recipe:
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("clipscore-l14", "1", "clip-vit-l14", Towers.OPEN_CLIP_FOLDER, "100 max(cos, 0)", quick_gelu=True),
         Recipe(
-            "clipscore-hessel", "1", "clip-vit-b32", Towers.OPEN_CLIP_FOLDER, "2.5 max(cos, 0)",
-            prefix="A photo depicts ", quick_gelu=True,
-        ),
-        Recipe("pickscore", "1", "pickscore", Towers.TRANSFORMERS, "exp(logit scale) cos"),
-        Recipe(
-            "hpsv2.1", "1", "hpsv2.1", Towers.OPEN_CLIP_CHECKPOINT, "cos", fit=Fit.PAD, architecture="ViT-H-14"
-        ),
-        Recipe(
-            "aesthetic-laion-v2", "1", "clip-vit-l14", Towers.OPEN_CLIP_FOLDER, head="aesthetic-laion-v2",
+            "clipscore-l14", "1", "CLIPScore, ViT-L/14", "clip-vit-l14", Towers.OPEN_CLIP_FOLDER, "100 max(cos, 0)",
             quick_gelu=True,
+        ),
+        Recipe(
+            "clipscore-hessel", "1", "CLIPScore as published", "clip-vit-b32", Towers.OPEN_CLIP_FOLDER,
+            "2.5 max(cos, 0)", prefix="A photo depicts ", quick_gelu=True,
+        ),
+        Recipe("pickscore", "1", "PickScore", "pickscore", Towers.TRANSFORMERS, "exp(logit scale) cos"),
+        Recipe(
+            "hpsv2.1", "1", "HPS v2.1", "hpsv2.1", Towers.OPEN_CLIP_CHECKPOINT, "cos", fit=Fit.PAD,
+            architecture="ViT-H-14",
+        ),
+        Recipe(
+            "aesthetic-laion-v2", "1", "LAION's aesthetic score", "clip-vit-l14", Towers.OPEN_CLIP_FOLDER,
+            head="aesthetic-laion-v2", quick_gelu=True,
         ),
     )
 }  # fmt: skip
@@ -121,8 +130,12 @@ SOURCES: Mapping[str, Source] = {
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def find_weights(name: str, chosen: Path | str | None = None, sources: Mapping[str, Source] = SOURCES) -> Weights:
+def find_weights(
+    name: str, chosen: Path | str | None = None, sources: Mapping[str, Source] = SOURCES, *, download: bool = True
+) -> Weights:
     """The weights of a row of `SOURCES`, or those that the caller chose: a folder, a file, or a repository of the hub.
+
+    `download` False takes what is on this machine.
 
     Raises WeightsError, with what to do, where they are not found or damaged.
     """
@@ -131,5 +144,5 @@ def find_weights(name: str, chosen: Path | str | None = None, sources: Mapping[s
         source, chosen = replace(source, files=(Path(chosen).name,)), Path(chosen).parent
     elif isinstance(chosen, str) and HUB_ID.fullmatch(chosen) and not Path(chosen).exists():
         source, chosen = replace(source, repository=chosen, remedy=f"look whether {chosen} is on the hub"), None
-    found = pretrained.find(name, chosen, sources={name: source})
+    found = pretrained.find(name, chosen, sources={name: source}, download=download)
     return replace(found, path=found.path / source.files[0]) if len(source.files) == 1 else found

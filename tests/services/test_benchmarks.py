@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from arena.bootstrap import Arena
 from arena.domain import Contestant, Prompt, Protocol, Run, RunKind, RunState, Score
-from arena.errors import UnknownName, UsageError
+from arena.errors import UnknownName, UsageError, WeightsError
 from arena.services import benchmarks, generation, runs
 from arena.services.benchmarks import Request
 from arena.services.teddies import rendered, scenes_of
+from arena.settings import load_settings
 from arena.teddy.scenes import embedded_prompts
+from evaluators.alignment.score import TextImageScore
+from evaluators.images import decode
+
+from ..evaluators.alignment.conftest import write_clip
 
 NAME, OTHER = "Renderer", "Mirror"
 QUICK = ("fd-efficientnet-lite0@1",)
@@ -165,4 +172,45 @@ def test_there_must_be_something_to_measure(seeded: Arena) -> None:
 def test_only_metrics_with_weights_are_offered(arena: Arena) -> None:
     usable, missing = benchmarks.offered(arena)
     assert [recipe.id for recipe in usable] == ["fid-clean@1", "kid@1", "fd-efficientnet-lite0@1", "prdc@1"]
-    assert [name for name, _ in missing] == ["cmmd-u@1", "fd-dinov2@1", "fd-clip@1"]
+    assert [name for name, _ in missing] == [
+        *("cmmd-u@1", "fd-dinov2@1", "fd-clip@1"),
+        *("clipscore-l14@1", "clipscore-hessel@1", "pickscore@1", "hpsv2.1@1", "aesthetic-laion-v2@1"),
+    ]
+
+
+@pytest.fixture
+def with_clip(measurable: Arena, tmp_path: Path) -> Arena:
+    """A tiny CLIP of the real class in the place of ViT-L/14."""
+    folder = write_clip(tmp_path / "tiny-clip")
+    settings = load_settings(data_dir=measurable.settings.data_dir, weights={"clip-vit-l14": folder})
+    return replace(measurable, settings=settings)
+
+
+def test_a_score_of_text_and_image_needs_no_reference(with_clip: Arena) -> None:
+    """Also in a run of its own process, where the host's weights have to arrive."""
+    assert "clipscore-l14@1" in [recipe.id for recipe in benchmarks.offered(with_clip)[0]]
+    run = wait(with_clip, benchmarks.start(with_clip, Request((NAME, OTHER), ("clipscore-l14@1",))))
+    assert run.state is RunState.DONE, run.message
+    [column] = benchmarks.columns(with_clip)
+    assert (column.metric, column.reference, column.higher_is_better) == ("clipscore-l14", "", True)
+    assert {score.subject for score in column.scores} == {NAME, OTHER}
+    for score in column.scores:
+        assert score.details["n"] == 8 and score.details["low"] < score.value < score.details["high"]
+    prompts = {prompt.id: prompt.text for prompt in with_clip.store.prompts()}
+    mine = with_clip.store.generations(with_clip.store.contestant(NAME).id, images_only=True)
+    by_hand = TextImageScore("clipscore-l14", with_clip.settings.weights["clip-vit-l14"]).score(
+        [prompts[one.prompt_id] for one in mine], [decode(with_clip.blobs.get(one.image.sha256)) for one in mine]
+    )
+    assert next(s.value for s in column.scores if s.subject == NAME) == pytest.approx(by_hand.mean.value, rel=1e-6)
+
+
+def test_distances_and_scores_of_single_images_in_one_run(with_clip: Arena) -> None:
+    run = benchmarks.run(with_clip, Request((NAME,), (*QUICK, "clipscore-l14@1"), n_real=12))
+    assert run.state is RunState.DONE
+    assert {score.metric for score in benchmarks.scores(with_clip)} == {"fd-efficientnet-lite0", "clipscore-l14"}
+
+
+def test_weights_that_are_missing_are_said_before_anything_starts(measurable: Arena) -> None:
+    with pytest.raises(WeightsError, match="PickScore is not in the hub.s cache: run `hf download"):
+        benchmarks.start(measurable, Request((NAME,), ("pickscore@1",)))
+    assert runs.latest(measurable, RunKind.BENCHMARK) == []
