@@ -211,6 +211,6 @@ def test_distances_and_scores_of_single_images_in_one_run(with_clip: Arena) -> N
 
 
 def test_weights_that_are_missing_are_said_before_anything_starts(measurable: Arena) -> None:
-    with pytest.raises(WeightsError, match="PickScore is not in the hub.s cache: run `hf download"):
+    with pytest.raises(WeightsError, match=r"PickScore is not in the hub.s cache: run `hf download"):
         benchmarks.start(measurable, Request((NAME,), ("pickscore@1",)))
     assert runs.latest(measurable, RunKind.BENCHMARK) == []
