@@ -278,8 +278,8 @@ def main() -> None:
     if wanted("The reference as a sample", "features", "real", "generated", "bias, plain", "bias, ours", "sd, ours",
               "se / sd", "coverage"):  # fmt: skip
         pairs = [(100, 100), (200, 200), (500, 500), (1000, 1000), (5000, 200), (5000, 5000)]
-        sample_table("Gaussian", gaussian(256), pairs, few, seed)
-        sample_table("skewed", skewed(256), pairs, few, seed)
+        sample_table("Gaussian", gaussian(256), pairs, repeats, seed)
+        sample_table("skewed", skewed(256), pairs, repeats, seed)
     if wanted("Difference of two contestants on the same prompts", "n", "true difference", "bias", "sd", "se / sd",
               "coverage", "se over se of unpaired"):  # fmt: skip
         paired_table(256, [64, 256, 1000], repeats, seed)
