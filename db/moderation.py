@@ -213,8 +213,7 @@ class Moderation:
             restored += 1
         return restored
 
-    @staticmethod
-    def _from_aside(session: Session, voter_id: str) -> int:
+    def _from_aside(self, session: Session, voter_id: str) -> int:
         """Votes kept aside because of their voter alone; each gets a new ballot, so that boards see it come."""
         uncounted = exists().where(OwnPromptRow.battle_id == VoteRow.battle_id, OwnPromptRow.counts.is_(False))
         query = (
@@ -226,6 +225,9 @@ class Moderation:
         rows = [*session.scalars(query)]
         columns = [column.key for column in BallotRow.__table__.columns if column.key not in ("id", "board")]
         values = [{name: getattr(row, name) for name in columns} for row in rows]
+        if self.store.engine.dialect.name == "sqlite":  # it would give the number of a deleted last ballot again
+            last = session.scalar(select(func.max(BallotRow.id))) or 0
+            values = [{**value, "id": last + 1 + k} for k, value in enumerate(values)]
         for row in rows:
             session.delete(row)
         session.flush()

@@ -26,9 +26,10 @@ from arena.backends.weights import PACKAGE_SCHEME
 from arena.domain import OWN_PROMPT, VOTES_BACKEND, Battle, Contestant, Generation, Prompt, Run, RunKind, RunState
 from arena.errors import EndpointError, EnvironmentFault, SettingsError, UsageError, WeightsError
 from arena.plugins import known_names
-from arena.services import gate, generation, moderation, runs
+from arena.services import gate, generation, moderation, personal, runs
 from arena.services.generation import Cell
 from db.own_prompts import OwnPrompt, OwnPrompts
+from db.personal import Personal
 
 if TYPE_CHECKING:
     from arena.backends.base import Backend
@@ -228,10 +229,11 @@ def serve(arena: Arena, queue: OwnPrompts, request: OwnPrompt, loaded: Loaded) -
         for contestant_id in (request.left_id, request.right_id):
             both.append(_picture(arena, queue, request, by_id[contestant_id], loaded))
             queue.made(request.id, len(both))
+        queue.ready(request.id, _battle(request, *both))
     except SideFailed as failed:
         queue.fail(request.id, str(failed))
-        return
-    queue.ready(request.id, _battle(request, *both))
+    if Personal(arena.store).is_erased(request.voter_id):  # while it was drawn
+        personal.remove_pictures(arena, [side.image.sha256 for side in both if side.image])
 
 
 def _picture(

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -352,8 +352,13 @@ def _inert(value: Any) -> Any:
 def delete(arena: Arena, voter_id: str) -> Erased:
     """Take the voter's votes off every board, remove what they typed and its pictures, and close their id for good."""
     erased = Personal(arena.store).erase(voter_id, DELETED)
-    for sha256 in erased.images:
+    remove_pictures(arena, erased.images)
+    return erased
+
+
+def remove_pictures(arena: Arena, images: Iterable[str]) -> None:
+    """Delete images by their sha256 for good, and what was made of them to be shown."""
+    for sha256 in images:
         arena.blobs.remove(sha256)
         for renditions in arena.settings.cache_dir.glob("display@*"):
             Renditions(renditions).path(sha256).unlink(missing_ok=True)
-    return erased

@@ -42,8 +42,13 @@ def live(arena: Arena) -> dict[str, float | None]:
 # The ledger
 
 
-@pytest.mark.parametrize("statement", ["UPDATE decisions SET reason = 'x'", "DELETE FROM decisions",
-                                       "UPDATE erased_voters SET voter_id = 'x'", "DELETE FROM erased_voters"])  # fmt: skip
+CHANGES = [
+    "UPDATE decisions SET reason = 'x'", "DELETE FROM decisions", "UPDATE erased_voters SET voter_id = 'x'",
+    "DELETE FROM erased_voters",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", CHANGES)
 def test_the_database_refuses_to_change_a_decision(any_arena: Arena, statement: str) -> None:
     fill_with_swatches(any_arena, contestants=2, prompts=1)
     moderation.retire_contestant(any_arena, ADA, "Swatch A", "broken")
@@ -226,6 +231,18 @@ def test_an_excluded_voter_counts_nowhere_and_back_again(any_arena: Arena) -> No
     live(any_arena)
     with pytest.raises(UsageError, match="not excluded"):
         moderation.restore_voter(any_arena, ADA, ME, "again")
+
+
+def test_votes_kept_aside_are_seen_at_once_when_their_voter_is_restored(any_arena: Arena) -> None:
+    fill_with_swatches(any_arena, prompts=4)
+    vote(any_arena, OTHER, 6, seed=1)
+    moderation.exclude_voter(any_arena, ADA, ME, "a robot")
+    vote(any_arena, ME, 3)  # the last ballots there are
+    assert leaderboard.leaderboard(any_arena).votes == 6
+    live(any_arena)
+    assert moderation.restore_voter(any_arena, ADA, ME, "a person after all") == 3
+    assert leaderboard.leaderboard(any_arena).votes == 9
+    live(any_arena)
 
 
 def test_what_a_voter_deleted_no_admin_restores(seeded: Arena) -> None:

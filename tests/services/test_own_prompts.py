@@ -246,6 +246,22 @@ def test_a_request_whose_worker_died_is_taken_up_again_and_given_up_in_the_end(s
 
 
 @pytest.mark.usefixtures("nobody_works")
+def test_who_is_erased_while_it_is_drawn_leaves_no_picture(seeded: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_prompts.ask(seeded, ME, "my secret")
+    made = OwnPrompts.made
+
+    def erased_meanwhile(queue: OwnPrompts, request_id: int, done: int) -> None:
+        made(queue, request_id, done)
+        personal.delete(seeded, ME)
+
+    before = {*seeded.blobs.folder.rglob("*")}
+    monkeypatch.setattr(OwnPrompts, "made", erased_meanwhile)
+    work(seeded)
+    assert {path for path in seeded.blobs.folder.rglob("*") if path.is_file()} == {p for p in before if p.is_file()}
+    assert stage(seeded) is Stage.FAILED and "my secret" not in str(seeded.store.prompt(7))
+
+
+@pytest.mark.usefixtures("nobody_works")
 def test_a_second_worker_leaves_the_work_to_the_first(seeded: Arena) -> None:
     first = seeded.store.add_run(RunKind.GENERATE, own_prompts.SUBJECT)
     assert work(seeded).message == "another one was at work already"
