@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint lock bench-fid bench-fid-protocols bench-memory bench-teddies bench-ratings bench-board bench-judge bench-judge-endpoint bench-judge-injection bench-frechet simulate-fid simulate-coverage simulate-matchmaking install clean
+.PHONY: demo test lint lock bench-generation bench-fid bench-fid-protocols bench-memory bench-teddies bench-ratings bench-board bench-app bench-app-board bench-judge bench-judge-endpoint bench-judge-injection bench-frechet simulate-fid simulate-coverage simulate-matchmaking install clean
 
 demo: install
 	@exec $(BIN)/arena demo
@@ -18,6 +18,10 @@ lint: install
 # How many attributes of the caption each embedded contestant gets right, and whether FID orders them alike.
 bench-teddies: install
 	$(BIN)/python benchmarks/fid_and_attributes.py
+
+# Generation: overhead over a bare pipeline loop, and images/s against an endpoint that takes half a second.
+bench-generation: install
+	$(BIN)/python benchmarks/generation.py
 
 # FID tools side by side, whole commands on the same 2 x 1,000 images: minutes each. `python benchmarks/fid.py --n 100`
 # is a quick look.
@@ -39,6 +43,14 @@ bench-ratings: install
 # From a million votes in SQLite to a board, whole command; and the board after one more vote.
 bench-board: install
 	$(BIN)/python benchmarks/board_from_sql.py
+
+# The application as a voter and as fifty feel it: key press to paint, votes per second; and the leaderboard's page.
+bench-app: install
+	$(BIN)/python benchmarks/app.py
+
+# The leaderboard's page with a million votes on 200 models, in a real Chromium: first paint, filter change, memory.
+bench-app-board: install
+	$(BIN)/python benchmarks/app_board.py
 
 # The embedded judge: right answers, agreement on generated pairs, injections, verdicts per second, memory.
 bench-judge: install

@@ -129,6 +129,11 @@ class DiffusersBackend:
                 f"The pipeline does not fit into the memory of {self.device!r}; {SMALLER}."
             ) from error
 
+    def _called(self, n: int) -> dict[str, Any]:
+        """The call's arguments for n prompts: several pipelines want as many negative prompts as prompts."""
+        negative = {k: [v] * n for k, v in self.call.items() if k.startswith("negative_prompt") and isinstance(v, str)}
+        return {**self.call, **negative}
+
     @staticmethod
     def pinned(settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings as they are registered: a folder by its absolute path and the hash of what is in it."""
@@ -145,7 +150,9 @@ class DiffusersBackend:
         try:
             with torch.inference_mode(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a library's advice to itself is not for whoever generates
-                output = self.pipeline(list(prompts), generator=generators, output_type="np", **self.call)
+                output = self.pipeline(
+                    list(prompts), generator=generators, output_type="np", **self._called(len(prompts))
+                )
         except Exception as error:  # any pipeline may raise anything; the reason becomes the failure
             if is_out_of_memory(error):
                 free_memory()

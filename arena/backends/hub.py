@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,30 +42,49 @@ def fetched_pipeline(
 def _downloaded(source: str, revision: str | None, variant: str | None, token: str | None) -> Path:
     import httpx2
     from diffusers import DiffusionPipeline
-    from huggingface_hub import errors
+    from diffusers.utils import logging
+    from huggingface_hub.errors import HfHubHTTPError
 
-    at = f" at revision {revision!r}" if revision else ""
+    logging.set_verbosity_error()
     options = {"revision": revision, "variant": variant, "token": token}
     try:
         given = {name: value for name, value in options.items() if value is not None}
         return Path(DiffusionPipeline.download(source, **given))
-    except errors.GatedRepoError as error:
-        reason, remedy = (
-            "is gated",
-            (f"accept its terms at https://huggingface.co/{source} and log in (`hf auth login`), or set key_variable"),
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
+        raise WeightsError(_why_not(source, revision, error)) from error
+
+
+def _why_not(source: str, revision: str | None, error: BaseException) -> str:
+    """What stands between us and a model. After a refusal diffusers tries its cache, so the reason lies behind."""
+    from huggingface_hub import errors
+
+    behind = tuple(_causes(error))
+
+    def met(kind: type[BaseException]) -> bool:
+        return any(isinstance(one, kind) for one in behind)
+
+    if met(errors.GatedRepoError):
+        return (
+            f"The model {source!r} is gated; accept its terms at https://huggingface.co/{source} and log in "
+            "(`hf auth login`), or set key_variable."
         )
-        raise WeightsError(f"The model {source!r} {reason}; {remedy}.") from error
-    except errors.RevisionNotFoundError as error:
-        raise WeightsError(f"The model {source!r} has no revision {revision!r}; look at its commits.") from error
-    except errors.RepositoryNotFoundError as error:
-        raise WeightsError(f"The hub has no model {source!r}, or it is private; check the id and the login.") from error
-    except (errors.HFValidationError, errors.EntryNotFoundError) as error:
-        raise WeightsError(f"The model {source!r}{at} is no pipeline of diffusers ({_line(error)}).") from error
-    except (errors.HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
-        raise WeightsError(
-            f"The model {source!r}{at} could not be downloaded ({_line(error)}); check the name and the network, or "
-            "give a folder that holds it."
-        ) from error
+    if met(errors.RevisionNotFoundError):
+        return f"The model {source!r} has no revision {revision!r}; look at its commits."
+    if met(errors.RepositoryNotFoundError):
+        return f"The hub has no model {source!r}, or it is private; check the id and the login."
+    if met(errors.HFValidationError) or met(errors.RemoteEntryNotFoundError):
+        return f"{source!r} is no pipeline of diffusers on the hub ({_line(error)}); check the id."
+    at = f" at revision {revision!r}" if revision else ""
+    return (
+        f"The model {source!r}{at} could not be downloaded ({_line(behind[-1])}); check the name and the network, or "
+        "give a folder that holds it."
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _line(error: BaseException) -> str:

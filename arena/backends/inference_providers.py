@@ -83,7 +83,13 @@ class InferenceProviders:
             logging.getLogger(name).addFilter(self._log_filter)
         huggingface_hub.set_client_factory(_session)
         self._client = huggingface_hub.InferenceClient(
-            model=base_url or model, provider=provider, token=key, timeout=timeout_s, bill_to=bill_to
+            model=base_url or model,
+            provider=provider,
+            token=key,
+            timeout=timeout_s,
+            bill_to=bill_to,
+            # The hub's own login is for the hub: an address of one's own gets a key only where one is named.
+            headers={"authorization": None} if base_url and key is None else None,
         )
         self._asking = Asking(limits, f"{base_url or provider}", self._clear)
 

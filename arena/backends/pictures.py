@@ -21,11 +21,13 @@ def decoded(content: bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             opened = Image.open(io.BytesIO(content), formats=FORMATS)
-        return upright(opened)
     except UnidentifiedImageError:
         raise GenerationError(f"not an image: {described(content)}", paid=True) from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise GenerationError(f"an image that unfolds too far ({error})", paid=True) from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise GenerationError(f"a broken image ({error})", paid=True) from None
+    return upright(opened)
 
 
 def upright(opened: Image.Image) -> Image.Image:

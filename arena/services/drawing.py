@@ -105,10 +105,18 @@ def _generated(backend: Backend, batch: Sequence[Cell]) -> Sequence[Image | Draw
         return results
     except OutOfMemory:
         raise
-    except GenerationError as error:
+    except Exception as error:
+        if isinstance(error, ArenaError) and not isinstance(error, GenerationError):
+            raise
         if len(batch) == 1:
-            return [error]
+            return [error if isinstance(error, GenerationError) else _unexpected(error)]
         return [result for cell in batch for result in _alone(backend, cell)]
+
+
+def _unexpected(error: Exception) -> GenerationError:
+    """A backend of somebody's own may raise anything; one image is no reason to lose the others."""
+    reason = (str(error).strip().splitlines() or [""])[0]
+    return GenerationError(f"{type(error).__name__}: {reason}", paid=True)
 
 
 def _alone(backend: Backend, cell: Cell) -> Sequence[Image | Drawn | GenerationError]:
