@@ -74,8 +74,8 @@ def test_pixels_that_are_no_numbers_are_a_failure_not_a_black_image(turbo: Conte
     backend = DiffusersBackend(**turbo.settings)
     with torch.no_grad():
         next(backend.pipeline.transformer.parameters()).fill_(float("nan"))
-    with pytest.raises(GenerationError, match="not numbers"):
-        backend.generate(PROMPTS[:1], [1])
+    [result] = backend.generate(PROMPTS[:1], [1])
+    assert isinstance(result, GenerationError) and "not numbers" in str(result)
 
 
 def test_pixels_are_rounded_not_cut() -> None:
