@@ -451,6 +451,44 @@ class LookRow(Base):
     at: Mapped[datetime]
 
 
+class PromptSetRow(Base):
+    """Prompts that were imported together under a name; `sha256` is of what they say, so equal sets are one."""
+
+    __tablename__ = "prompt_sets"
+    __table_args__ = (UniqueConstraint("name", "sha256"),)
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64))
+    source: Mapped[str] = mapped_column(Text)
+    licence: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime]
+
+
+class PromptSetMemberRow(Base):
+    """A prompt in a set, with what that set says of it. `prompt_key` is the one that ballots have, `item` the prompt's
+    id in its file."""
+
+    __tablename__ = "prompt_set_members"
+    set_id: Mapped[int] = mapped_column(ForeignKey("prompt_sets.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompts.id"), index=True)
+    prompt_key: Mapped[int] = mapped_column(BigInteger)
+    item: Mapped[str] = mapped_column(String(128))
+    category: Mapped[str] = mapped_column(String(64))
+    tags: Mapped[list[str]]
+    licence: Mapped[str] = mapped_column(String(128))
+    details: Mapped[dict[str, Any]]
+
+
+class ImageSourceRow(Base):
+    """Where an image that was not made here came from: its path in the folder or data set, and its licence."""
+
+    __tablename__ = "image_sources"
+    generation_id: Mapped[int] = mapped_column(ForeignKey("generations.id", ondelete="CASCADE"), primary_key=True)
+    path: Mapped[str] = mapped_column(Text)
+    licence: Mapped[str] = mapped_column(String(128))
+
+
 class ProtocolRow(Base):
     __tablename__ = "protocols"
     fingerprint: Mapped[str] = mapped_column(String(64), primary_key=True)
