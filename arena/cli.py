@@ -149,7 +149,7 @@ def generate(
         return
     report = _generate(arena, settings, contestant or (), images_per_prompt, retry_failed, budget)
     for name, reason in report.unavailable.items():
-        err.print(f"arena: {name} did not load: {reason}", markup=False)
+        err.print(f"arena: {name} stays out: {reason}", markup=False)
     if report.unspent:
         err.print(f"arena: stopped by {report.unspent}.", markup=False)
     if report.unavailable or report.unspent:

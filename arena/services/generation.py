@@ -176,7 +176,7 @@ def _count(report: Report, contestant: Contestant, todo: Sequence[Cell], attempt
 
 def said(report: Report) -> str:
     """A report in one sentence."""
-    absent = "".join(f"; {name} did not load: {reason}" for name, reason in report.unavailable.items())
+    absent = "".join(f"; {name} stays out: {reason}" for name, reason in report.unavailable.items())
     spent = f"; {report.spent_usd:.4f} USD" if report.spent_usd else ""
     unspent = f"; stopped by {report.unspent}" if report.unspent else ""
     return f"{report.made} made, {len(report.failed)} failed{spent}{unspent}{absent}"
