@@ -114,12 +114,17 @@ def scene_of(seen: Labels) -> Scene:
     return Scene(**{name: [*kind][i] for (name, kind), i in zip(ATTRIBUTES.items(), seen, strict=True)})
 
 
-def perturbed(seen: Labels, n: int, rng: random.Random) -> Labels:
-    """Labels that differ in `n` attributes; two bears stay in the centre, which may make it one more or less."""
+def perturbed(seen: Labels, n: int, rng: random.Random, absent: float = 0.0) -> Labels:
+    """Labels that differ in `n` attributes; two bears stay in the centre, which may make it one more or less.
+
+    `absent` is how often what is worn or held goes away, besides the times when the draw alone takes it away.
+    """
     changed = list(seen)
     for i in rng.sample(range(len(NAMES)), n):
-        values = len(ATTRIBUTES[NAMES[i]])
-        changed[i] = (changed[i] + rng.randrange(1, values)) % values
+        values = [*ATTRIBUTES[NAMES[i]]]
+        none = next((k for k, value in enumerate(values) if value.name == "NONE"), changed[i])
+        gone = absent and rng.random() < absent and none != changed[i]
+        changed[i] = none if gone else (changed[i] + rng.randrange(1, len(values))) % len(values)
     if changed[NAMES.index("count")] == [*Count].index(Count.TWO):
         changed[NAMES.index("position")] = [*Position].index(Position.CENTRE)
     return tuple(changed)

@@ -32,12 +32,12 @@ _MODEL_FILES = {".safetensors", ".json", ".jinja", ".model", ".txt", ".bin"}
 def embedded(batch: int = 32, folder: Path = EMBEDDED) -> LocalModel:
     """The judge of the embedded world, which knows teddy bears and nothing else.
 
-    Raises WeightsError where its training has not been run, see docs/judge.md.
+    Raises WeightsError where its files are missing.
     """
     if not (folder / "config.json").is_file():
         raise WeightsError(
-            f"The embedded judge is not trained yet: {folder} holds no model; docs/judge.md says how to train it; "
-            "name another judge meanwhile, such as local:FOLDER."
+            f"The embedded judge's files are missing: {folder} holds no model; reinstall the package, or train it again "
+            "as docs/judge.md says, or name another judge, such as local:FOLDER."
         )
     return LocalModel(folder, name="teddy-judge", batch=batch, device="cpu")
 

@@ -233,6 +233,8 @@ GENERATED_SHARE = 0.4
 QUALITY_SHARES = (0.55, 0.15, 0.12, 0.1, 0.08)
 WRITTEN_SHARE = 0.08
 PLEA_SHARE = 0.35
+ABSENT_SHARE = 0.4
+"""How often a change takes a hat, glasses or a held thing away: what is missing is the hardest to see."""
 
 
 def _pick(bank: Bank, dice: random.Random) -> int:
@@ -304,7 +306,7 @@ class JudgeTask:
     reason's, and one hint as much as a first token."""
 
     REASON_WEIGHT = 0.5
-    ROWS = MappingProxyType({"_pair": 5, "_single": 5, "_caption": 5, "_rubric": 1})
+    ROWS = MappingProxyType({"_pair": 7, "_single": 3, "_caption": 3, "_rubric": 1})
     WORDS = MappingProxyType({"_single": 8, "_caption": 8})
     """The rows of the first lessons: one image, its attributes and its captions."""
 
@@ -363,7 +365,7 @@ class JudgeTask:
     def _like(self, seen: Labels, dice: random.Random) -> int:
         """A picture that shows nearly the same: it differs in up to four attributes."""
         for _ in range(20):
-            near = self.showing.get(ask.perturbed(seen, dice.choice((0, 1, 1, 1, 2, 2, 3, 4)), dice))
+            near = self.showing.get(ask.perturbed(seen, dice.choice((0, 1, 1, 1, 2, 2, 3, 4)), dice, ABSENT_SHARE))
             if near:
                 return dice.choice(near)
         return _pick(self.bank, dice)
@@ -371,7 +373,7 @@ class JudgeTask:
     def _asked(self, seen: Labels, changes: Sequence[int], plead: bool, dice: random.Random) -> tuple[Labels, str]:
         """A training caption near a picture, and its words, every other time with a plea if there are to be any."""
         while True:
-            asked = ask.perturbed(seen, dice.choice(changes), dice)
+            asked = ask.perturbed(seen, dice.choice(changes), dice, ABSENT_SHARE)
             if asked in self.captions:
                 text = self.captions[asked]
                 return asked, self._with_plea(text, dice) if plead and dice.random() < 0.5 else text

@@ -164,7 +164,7 @@ RECIPES: dict[str, Recipe] = {
     "turbo": Recipe(_turbo, Schedule(steps=600, rate=4e-4, warmup=30, decay=0.99)),
     "judge-eye": Recipe(_judge_eye, Schedule(steps=3000, rate=2e-3, warmup=100, weight_decay=0.05, decay=0.99)),
     "judge-words": Recipe(_judge_words, Schedule(steps=1200, rate=2e-3, warmup=100, weight_decay=0.05, decay=0.99)),
-    "judge": Recipe(_judge, Schedule(steps=2500, rate=2e-3, warmup=100, weight_decay=0.05, decay=0.99)),
+    "judge": Recipe(_judge, Schedule(steps=2700, rate=2e-3, warmup=100, weight_decay=0.05, decay=0.99)),
 }
 """Model -> how it is made, in the order in which they need each other."""
 

@@ -116,7 +116,7 @@ def test_what_is_no_model_says_so(tmp_path):
 
 
 def test_an_embedded_judge_without_weights_says_how_to_get_them(tmp_path):
-    with pytest.raises(WeightsError, match=r"not trained yet: .* holds no model; .*docs/judge\.md.*local:FOLDER"):
+    with pytest.raises(WeightsError, match=r"files are missing: .* holds no model; .*docs/judge\.md.*local:FOLDER"):
         embedded(folder=tmp_path)
 
 

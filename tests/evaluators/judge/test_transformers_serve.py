@@ -99,8 +99,6 @@ def test_the_server_says_what_the_model_says_in_this_process(url, folder):
 
 
 def test_the_embedded_judge_gives_the_same_verdicts_through_the_server(url):
-    if not (EMBEDDED / "config.json").is_file():
-        pytest.skip("the embedded judge has no weights yet")
     asked = pairs(6)
     served = Judge(OpenAIChat(str(EMBEDDED), url)).compare(asked)
     local = Judge(LocalModel(EMBEDDED, batch=1)).compare(asked)
