@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
+from arena.domain import Battle
 from db.schema import BattleRow, DecisionRow, GenerationRow
 
 
@@ -93,12 +94,19 @@ class Withdrawn:
 
     @classmethod
     def of(cls, session: Session) -> Withdrawn:
-        def ids(topic: Topic, action: Action) -> frozenset[int]:
-            return frozenset(map(int, standing(session, topic, action)))
-
-        return cls(
-            ids(Topic.CONTESTANT, Action.RETIRE), ids(Topic.PROMPT, Action.RETIRE), ids(Topic.IMAGE, Action.HIDE)
+        """One query: every draw and every vote asks."""
+        topics = {Topic.CONTESTANT: Action.RETIRE, Topic.PROMPT: Action.RETIRE, Topic.IMAGE: Action.HIDE}
+        last = (
+            select(func.max(DecisionRow.id))
+            .where(DecisionRow.topic.in_(topics))
+            .group_by(DecisionRow.topic, DecisionRow.subject)
         )
+        found: dict[str, set[int]] = {topic: set() for topic in topics}
+        query = select(DecisionRow.topic, DecisionRow.subject, DecisionRow.action).where(DecisionRow.id.in_(last))
+        for topic, subject, action in session.execute(query):
+            if action == topics[Topic(topic)]:
+                found[topic].add(int(subject))
+        return cls(*(frozenset(found[topic]) for topic in topics))
 
     def shows(self, generation: type[GenerationRow] = GenerationRow) -> ColumnElement[bool]:
         """Whether a generation may be shown in a battle."""
@@ -111,3 +119,12 @@ class Withdrawn:
     def allows(self, left: type[GenerationRow], right: type[GenerationRow]) -> ColumnElement[bool]:
         """Whether a battle of two generations may be shown."""
         return self.shows(left) & self.shows(right) & BattleRow.prompt_id.not_in(self.prompts)
+
+    def allows_battle(self, battle: Battle) -> bool:
+        """The same of a battle at hand."""
+        sides = (battle.left, battle.right)
+        return (
+            battle.prompt.id not in self.prompts
+            and self.contestants.isdisjoint(side.contestant_id for side in sides)
+            and self.generations.isdisjoint(side.id or 0 for side in sides)
+        )

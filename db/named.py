@@ -54,9 +54,9 @@ class NamedBattles:
         if category is not None:
             query = query.where(PromptRow.category == category)
         with self.store._reading() as session:
-            withdrawn = Withdrawn.of(session)
-            query = query.where(withdrawn.shows(_LEFT), withdrawn.shows(_RIGHT)).order_by(NamedBattleRow.id)
-            return [_battle(*row) for row in session.execute(query)]
+            found = [_battle(*row) for row in session.execute(query.order_by(NamedBattleRow.id))]
+            withdrawn = Withdrawn.of(session) if found else None
+        return [one for one in found if withdrawn and withdrawn.allows_battle(one.battle)]
 
     def battle(self, token: str) -> NamedBattle | None:
         with self.store._reading() as session:

@@ -20,7 +20,7 @@ from arena import matchmaking
 from arena.domain import PEOPLE, Battle, Outcome, ReasonTag, ReportReason, Side, VotedPair
 from arena.errors import UnknownBattle, UsageError
 from arena.rating import elo
-from arena.services import counting, display, gate, looks
+from arena.services import counting, display, gate, looks, moderation
 from arena.services.display import Size
 from db.named import NamedBattles
 from db.voting import Voting
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 Choice = TypeVar("Choice", bound=StrEnum)
 BOARD = PEOPLE
 SYSTEM = "elo@1"
+NAMED = "n."
+"""How the tokens of named pairs begin; no other token has a dot."""
 LIFETIME = timedelta(days=7)
 """A pair that was drawn longer ago is offered no more, and no vote on it is taken."""
 ENOUGH_OTHERS = 5
@@ -68,7 +70,10 @@ class Crowd:
 
 @dataclass(frozen=True, slots=True)
 class Reveal:
-    """What a voter is told after the vote, by the battle's own sides; `swapped`: the voter saw them exchanged."""
+    """What a voter is told after the vote, by the battle's own sides.
+
+    `swapped`: the voter saw them exchanged. `withdrawn`: one of them was retired while the pair was on screen.
+    """
 
     token: str
     outcome: Outcome
@@ -79,6 +84,7 @@ class Reveal:
     k_factor: float
     crowd: Crowd | None = None
     swapped: bool = False
+    withdrawn: bool = False
 
 
 def elo_parameters(arena: Arena) -> dict[str, float | str]:
@@ -136,10 +142,13 @@ def _draw_battles(arena: Arena, voter_id: str, n: int, category: str | None, rng
 
 
 def _draw(arena: Arena, choices: Mapping[matchmaking.Pair, list[int]], rng: Random) -> matchmaking.Draw | None:
-    if arena.settings.matchmaking == matchmaking.POLICY:
-        return matchmaking.draw(choices, rng)
-    known = counting.standing(arena)
-    return matchmaking.draw(choices, rng, matchmaking.adaptive_chances(choices.keys(), known.strengths, known.votes))
+    chances, shares = None, moderation.shares(arena)
+    if arena.settings.matchmaking == matchmaking.ADAPTIVE:
+        known = counting.standing(arena)
+        chances = matchmaking.adaptive_chances(choices.keys(), known.strengths, known.votes)
+    if shares and choices:
+        chances = matchmaking.shared(choices.keys(), shares, chances)
+    return matchmaking.draw(choices, rng, chances)
 
 
 def vote(
@@ -205,6 +214,7 @@ def _reveal(arena: Arena, cast: CastVote, swapped: bool) -> Reveal:
         k_factor=arena.settings.k_factor,
         crowd=_crowd(arena, cast),
         swapped=swapped,
+        withdrawn=not arena.store.withdrawn().contestants.isdisjoint((left, right)),
     )
 
 
@@ -227,7 +237,7 @@ def undo(arena: Arena, voter_id: str, token: str) -> None:
     Raises UnknownBattle, and UsageError where there is nothing of this voter's to take back.
     """
     if not Voting(arena.store).take_back_skip(_own(arena, voter_id, token), voter_id):
-        NamedBattles(arena.store).take_back(token, voter_id, new_token())
+        NamedBattles(arena.store).take_back(token, voter_id, new_token(named=True))
 
 
 def report(arena: Arena, voter_id: str, token: str, reason: ReportReason | str, side: Side | str | None = None) -> None:
@@ -253,9 +263,9 @@ def _own(arena: Arena, voter_id: str, token: str) -> int:
     return battle.id
 
 
-def new_token() -> str:
-    """A name for a battle that tells nothing and cannot be guessed."""
-    return secrets.token_urlsafe(16)
+def new_token(named: bool = False) -> str:
+    """A name for a battle that cannot be guessed, and tells nothing but whether the makers are shown."""
+    return f"{NAMED if named else ''}{secrets.token_urlsafe(16)}"
 
 
 def image(arena: Arena, token: str, side: Side | str, size: Size | str = Size.PAIR) -> tuple[bytes, str]:
@@ -267,11 +277,10 @@ def image(arena: Arena, token: str, side: Side | str, size: Size | str = Size.PA
 
 
 def _shown_battle(arena: Arena, token: str) -> Battle:
-    """A blind battle, or else a named one."""
-    try:
+    """A blind battle or a named one."""
+    if not token.startswith(NAMED):
         return arena.store.battle(token)
-    except UnknownBattle:
-        named = NamedBattles(arena.store).battle(token)
-        if named is None:
-            raise
-        return named.battle
+    named = NamedBattles(arena.store).battle(token)
+    if named is None:
+        raise UnknownBattle(f"There is no pair {token[:40]!r}; reload the page to get a new one.")
+    return named.battle

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from arena import matchmaking
 from arena.domain import Battle, Outcome
 from arena.errors import UsageError
-from arena.services.battles import new_token
+from arena.services import battles
+from db import looks
 from db.named import POLICY, NamedBattle, NamedBattles
 
 if TYPE_CHECKING:
@@ -45,20 +46,29 @@ def came_back(arena: Arena, voter_id: str) -> list[NamedPair]:
 def open_pairs(
     arena: Arena, voter_id: str, n: int = 4, category: str | None = None, rng: Random | None = None
 ) -> list[NamedPair]:
-    """Up to n pairs this voter has yet to answer, drawn uniformly; none of them comes blind to this voter later."""
+    """Up to n pairs this voter has yet to answer, drawn uniformly. Their prompts come blind to this voter no more."""
     known = NamedBattles(arena.store)
     waiting = known.open(voter_id, undone=False, category=category)[:n]
     if len(waiting) < n:
         for battle in _draw(arena, voter_id, n - len(waiting), category, rng or SystemRandom()):
             known.add(battle)
+            looks.note(arena.store, voter_id, [battle.prompt.id or 0])
         waiting = known.open(voter_id, undone=False, category=category)[:n]
     return [_pair(named) for named in waiting]
 
 
 def _draw(arena: Arena, voter_id: str, n: int, category: str | None, rng: Random) -> list[Battle]:
-    """Pairs that this voter has seen neither blind nor named. Gated contestants may meet here: no vote counts."""
+    """Pairs that this voter has seen neither blind nor named, of prompts on which no blind pair waits for this voter.
+
+    Contestants that the gate keeps from votes may meet here: no vote counts.
+    """
     seen = [*arena.store.seen_cells(voter_id), *NamedBattles(arena.store).cells(voter_id)]
-    choices = matchmaking.candidates(arena.store.prompts_with_images(category), seen)
+    blind = {battle.prompt.id for battle in arena.store.open_battles(voter_id)}
+    prompts_of = {
+        id: [prompt for prompt in prompts if prompt not in blind]
+        for id, prompts in arena.store.prompts_with_images(category).items()
+    }
+    choices = matchmaking.candidates(prompts_of, seen)
     drawn: list[Battle] = []
     while len(drawn) < n and (draw := matchmaking.draw(choices, rng)):
         drawn.append(_battle(arena, voter_id, draw))
@@ -81,7 +91,7 @@ def _battle(arena: Arena, voter_id: str, draw: matchmaking.Draw) -> Battle:
         right=arena.store.generation_for(draw.right_id, draw.prompt_id),
         policy=POLICY,
         probability=draw.probability,
-        token=new_token(),
+        token=battles.new_token(named=True),
         drawn_for=voter_id,
     )
 
@@ -98,9 +108,9 @@ def answer(
     return None if said is None else Answered(_pair(named), said, swapped)
 
 
-def is_named(arena: Arena, token: str) -> bool:
+def is_named(token: str) -> bool:
     """Whether the token is that of a named pair."""
-    return NamedBattles(arena.store).battle(token) is not None
+    return token.startswith(battles.NAMED)
 
 
 def _pair(named: NamedBattle) -> NamedPair:

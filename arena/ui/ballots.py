@@ -30,6 +30,7 @@ TAKEN_BACK = (
     "Your last vote is taken back. You have been told who made these two, so an answer now is kept, but counts on no "
     "leaderboard."
 )
+WITHDRAWN = "One of these two was withdrawn while you looked. Your vote is kept; the model meets nobody any more."
 
 
 @dataclass
@@ -65,16 +66,17 @@ class Vote(Act):
     swapped: bool = False
 
     def perform(self, arena: Arena, voter_id: str, sitting: Sitting) -> None:
-        if named.is_named(arena, self.token):
+        if named.is_named(self.token):
             sitting.told = named.answer(arena, voter_id, self.token, self.outcome, self.swapped)
         else:
-            sitting.told = battles.vote(arena, voter_id, self.token, self.outcome, self.seconds, self.swapped)
+            reveal = battles.vote(arena, voter_id, self.token, self.outcome, self.seconds, self.swapped)
+            sitting.told, sitting.notice = reveal, WITHDRAWN if reveal.withdrawn else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Skip(Act):
     def perform(self, arena: Arena, voter_id: str, sitting: Sitting) -> None:
-        if named.is_named(arena, self.token):
+        if named.is_named(self.token):
             named.answer(arena, voter_id, self.token, None)
         else:
             battles.skip(arena, voter_id, self.token)
