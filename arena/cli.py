@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from arena import cli_admin, cli_contestants, cli_judge, cli_metrics
+from arena import cli_admin, cli_contestants, cli_import, cli_judge, cli_metrics
 from arena.console import DataDir, Json, bar, err, out, stoppable
 from arena.errors import ArenaError, EnvironmentFault
 from arena.settings import TOML_FILE, Settings, load_settings
@@ -37,6 +37,7 @@ app.add_typer(cli_metrics.app)
 app.add_typer(cli_judge.app)
 app.add_typer(cli_contestants.app)
 app.add_typer(cli_admin.app)
+app.add_typer(cli_import.app)
 
 
 def main() -> None:
@@ -420,19 +421,6 @@ def teddies(
 
     write_rendered(folder, n, seed)
     out.print(f"{n} rendered teddies in {str(folder)!r}.", soft_wrap=True)
-
-
-@app.command()
-def images(
-    contestant: Annotated[str, typer.Argument(help="Name of the contestant.")],
-    folder: Annotated[Path, typer.Argument(help="Where to write the PNG files.")],
-    data_dir: DataDir = None,
-) -> None:
-    """Copy a contestant's images into a folder, for `arena fid` and the like."""
-    from arena.services.generation import write_images
-
-    count = write_images(_open(load_settings(data_dir=data_dir)), contestant, folder)
-    out.print(f"{count} images of {contestant!r} in {str(folder)!r}.", soft_wrap=True)
 
 
 @app.command()

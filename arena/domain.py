@@ -25,6 +25,9 @@ OWN_PROMPT = "own prompt"
 """Source and category of a prompt that a voter typed: its battle is that voter's alone, and nobody else sees it."""
 VOTES_BACKEND = "votes"
 """The backend of a contestant that is known from imported votes alone: it makes no images."""
+FOLDER_BACKEND = "folder"
+"""The backend of a contestant whose images were imported: it makes none."""
+DRAWS_NOTHING = frozenset({VOTES_BACKEND, FOLDER_BACKEND})
 
 
 class Side(StrEnum):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from sqlalchemy import select, text
 
-from arena.domain import Generation, ImageRef
-from db.prompt_sets import parts
+from arena.domain import Contestant, Generation, ImageRef, Prompt
+from db.prompt_sets import parts, put
 from db.schema import GenerationRow, ImageSourceRow
 from db.store import Store, _generation_values
 
@@ -21,6 +22,27 @@ class Source(NamedTuple):
 
     path: str
     licence: str = ""
+
+
+class Attempt(NamedTuple):
+    """An image for a prompt, or the reason why there is none; see `Generation`. A prompt without an id is new."""
+
+    prompt: Prompt
+    seed: int
+    source: Source
+    image: ImageRef | None = None
+    failure: str | None = None
+    seconds: float | None = None
+    cost_usd: float | None = None
+    cost_source: str | None = None
+
+    def values(self, contestant_id: int, prompt_id: int) -> dict[str, Any]:
+        return _generation_values(
+            Generation(
+                contestant_id, prompt_id, self.seed, self.image, self.seconds, self.cost_usd, self.failure,
+                cost_source=self.cost_source,
+            )
+        )  # fmt: skip
 
 
 NOTE_SOURCE = text(
@@ -44,24 +66,31 @@ def kept(store: Store, contestant_id: int, prompt_ids: Iterable[int]) -> dict[Ce
         }
 
 
-def add(store: Store, attempts: Sequence[tuple[Generation, Source]]) -> None:
-    """Store attempts with their sources, all or none. An image is never replaced; a failure is."""
-    values = [_generation_values(one) for one, _ in attempts]
+def add(store: Store, contestant: Contestant, attempts: Sequence[Attempt]) -> Contestant:
+    """Store attempts, and their contestant and prompts where these are new: all or none. Returns the contestant with
+    its id. An image is never replaced; a failure is."""
     insert = store._insert(GenerationRow.__table__)
-    put = insert.on_conflict_do_update(
-        index_elements=["contestant_id", "prompt_id", "seed"],
-        set_={name: insert.excluded[name] for name in values[0]},
-        where=GenerationRow.__table__.c.failure.is_not(None),
-    )
-    sources = [
-        {**source._asdict(), **{name: one[name] for name in ("contestant_id", "prompt_id", "seed", "sha256")}}
-        for one, (_, source) in zip(values, attempts, strict=True)
-        if one["sha256"]
-    ]
     with store._writing() as session:
-        session.execute(put, values)
+        contestant_id = contestant.id or store._put_contestant(session, contestant).id
+        new = [one.prompt for one in attempts if one.prompt.id is None]
+        ids = dict(zip((one.text for one in new), put(store, session, new), strict=True))
+        values = [one.values(contestant_id, one.prompt.id or ids[one.prompt.text]) for one in attempts]
+        session.execute(
+            insert.on_conflict_do_update(
+                index_elements=["contestant_id", "prompt_id", "seed"],
+                set_={name: insert.excluded[name] for name in values[0]},
+                where=GenerationRow.__table__.c.failure.is_not(None),
+            ),
+            values,
+        )
+        sources = [
+            {**one.source._asdict(), **{name: row[name] for name in ("contestant_id", "prompt_id", "seed", "sha256")}}
+            for row, one in zip(values, attempts, strict=True)
+            if one.image
+        ]
         if sources:
             session.execute(NOTE_SOURCE, sources)
+    return replace(contestant, id=contestant_id)
 
 
 def source(store: Store, generation_id: int) -> Source | None:

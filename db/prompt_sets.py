@@ -77,10 +77,27 @@ def existing(store: Store, ids: Iterable[int]) -> set[int]:
         return {id for part in parts(ids) for id in session.scalars(query.where(PromptRow.id.in_(part)))}
 
 
-def put(store: Store, prompts: Sequence[Prompt]) -> list[int]:
-    """The prompts' ids, in order; those whose text is new are stored, all or none."""
-    with store._writing() as session:
-        return _put(store, session, prompts)
+def put(store: Store, session: Session, prompts: Sequence[Prompt]) -> list[int]:
+    """The prompts' ids, in order; those whose text is new are stored in the session's transaction.
+
+    What only a voter had typed so far becomes everyone's, as `Store.add_prompts` has it.
+    """
+    found = _ids(session, (one.text for one in prompts), PromptRow.source != OWN_PROMPT)
+    new = {one.text: one for one in reversed(prompts) if one.text not in found}  # of equal ones the first
+    if new:
+        insert = store._insert(PromptRow.__table__)
+        values = {name: insert.excluded[name] for name in ("category", "tags", "source")}
+        session.execute(
+            insert.on_conflict_do_update(
+                index_elements=["text"], set_=values, where=PromptRow.__table__.c.source == OWN_PROMPT
+            ),
+            [
+                {"text": one.text, "category": one.category, "tags": list(one.tags), "source": one.source}
+                for one in reversed(new.values())
+            ],
+        )
+        found |= _ids(session, new)
+    return [found[one.text] for one in prompts]
 
 
 def add(store: Store, new: PromptSet, members: Iterable[Member]) -> PromptSet:
@@ -89,9 +106,9 @@ def add(store: Store, new: PromptSet, members: Iterable[Member]) -> PromptSet:
         row = PromptSetRow(name=new.name, sha256=new.sha256, source=new.source, licence=new.licence, at=now())
         session.add(row)
         session.flush()
-        count = 0
+        count, categories = 0, set[str]()
         for part in parts(members):
-            ids = _put(store, session, [one.prompt for one in part])
+            ids = put(store, session, [one.prompt for one in part])
             session.execute(
                 store._insert(PromptSetMemberRow.__table__),
                 [
@@ -104,7 +121,8 @@ def add(store: Store, new: PromptSet, members: Iterable[Member]) -> PromptSet:
                 ],
             )  # fmt: skip
             count += len(part)
-        return replace(new, id=row.id, prompts=count, at=row.at)
+            categories |= {one.prompt.category for one in part}
+        return replace(new, id=row.id, prompts=count, categories=len(categories), at=row.at)
 
 
 def stored(store: Store, name: str | None = None) -> list[PromptSet]:
@@ -161,23 +179,3 @@ def prompt_keys(store: Store, set_id: int) -> set[int]:
 def _ids(session: Session, texts: Iterable[str], *where: Any) -> dict[str, int]:
     query = select(PromptRow.text, PromptRow.id).where(*where)
     return {text: id for part in parts(texts) for text, id in session.execute(query.where(PromptRow.text.in_(part)))}
-
-
-def _put(store: Store, session: Session, prompts: Sequence[Prompt]) -> list[int]:
-    """What only a voter had typed so far becomes everyone's, as `Store.add_prompts` has it."""
-    found = _ids(session, (one.text for one in prompts), PromptRow.source != OWN_PROMPT)
-    new = {one.text: one for one in prompts if one.text not in found}
-    if new:
-        insert = store._insert(PromptRow.__table__)
-        values = {name: insert.excluded[name] for name in ("category", "tags", "source")}
-        session.execute(
-            insert.on_conflict_do_update(
-                index_elements=["text"], set_=values, where=PromptRow.__table__.c.source == OWN_PROMPT
-            ),
-            [
-                {"text": one.text, "category": one.category, "tags": list(one.tags), "source": one.source}
-                for one in new.values()
-            ],
-        )
-        found |= _ids(session, new)
-    return [found[one.text] for one in prompts]

@@ -93,13 +93,14 @@ def test_a_bad_setting_is_said() -> None:
 
 def test_images_and_teddies_write_folders(seeded: Arena, tmp_path: Path) -> None:
     environment = seeded.settings.as_environment()
-    assert "6 images" in arena_command("images", "Swatch A", str(tmp_path / "a"), **environment).stdout
+    assert "6 images" in arena_command("images", "export", "Swatch A", str(tmp_path / "a"), **environment).stdout
     assert len(list((tmp_path / "a").glob("*.png"))) == 6
     for folder in ("r1", "r2"):
         arena_command("teddies", str(tmp_path / folder), "--n", "3", "--seed", "5")
     first, second = (sorted((tmp_path / folder).iterdir()) for folder in ("r1", "r2"))
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second] and len(first) == 3
-    assert "Unknown contestant 'Swatch Z'" in one_sentence(arena_command("images", "Swatch Z", "x", **environment))
+    said = one_sentence(arena_command("images", "export", "Swatch Z", "x", **environment))
+    assert "Unknown contestant 'Swatch Z'" in said
 
 
 def test_doctor_reports_and_fails_only_on_what_is_missing(arena: Arena) -> None:

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 
 from arena.backends import BACKENDS
 from arena.backends.prices import Tokens
-from arena.domain import Contestant
+from arena.domain import FOLDER_BACKEND, Contestant
 from arena.errors import GenerationError, UsageError
 from arena.plugins import resolve
 
@@ -53,7 +53,14 @@ class Backend(Protocol):
 
 
 def backend_class(name: str) -> Any:
-    """The class behind a backend's name. Raises UnknownName, or EnvironmentFault where it does not import."""
+    """The class behind a backend's name. Raises UnknownName, or EnvironmentFault where it does not import.
+
+    Raises UsageError for the one that only holds imported images.
+    """
+    if name == FOLDER_BACKEND:
+        raise UsageError(
+            "A model of the backend 'folder' draws nothing: its images are imported, with `arena images import`."
+        )
     return resolve("backend", BACKENDS, name)
 
 

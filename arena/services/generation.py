@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arena.domain import VOTES_BACKEND, Contestant, Generation, ImageRef, Prompt, Run, RunKind, RunState
+from arena.domain import DRAWS_NOTHING, Contestant, Generation, ImageRef, Prompt, Run, RunKind, RunState
 from arena.errors import (
     ArenaError,
     EndpointError,
@@ -90,14 +90,21 @@ def plan(
         raise UsageError(f"images per prompt must be at least 1, got {images_per_prompt}.")
     withdrawn = arena.store.withdrawn()
     active = [one for one in arena.store.contestants() if one.id not in withdrawn.contestants]
-    contestants = [arena.store.contestant(name) for name in names] or active
+    contestants = [_drawing(arena.store.contestant(name)) for name in names] or active
     prompts = [prompt for prompt in arena.store.prompts() if prompt.id not in withdrawn.prompts]
     wanted = cells(prompts, images_per_prompt)
     return {
         contestant: missing_cells(wanted, arena.store.generations(contestant.id or 0), retry_failed)
         for contestant in contestants
-        if contestant.backend != VOTES_BACKEND
+        if contestant.backend not in DRAWS_NOTHING
     }
+
+
+def _drawing(contestant: Contestant) -> Contestant:
+    """The contestant. Raises UsageError for one that cannot draw."""
+    if contestant.backend in DRAWS_NOTHING:
+        raise UsageError(f"{contestant.name!r} draws nothing: it has the images and votes that were imported for it.")
+    return contestant
 
 
 def fill(

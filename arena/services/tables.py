@@ -1,4 +1,4 @@
-"""Tables in files: CSV, JSON lines (also gzipped) and Parquet, read in parts as columns of text.
+"""Tables in files: CSV, TSV, JSON lines (also gzipped) and Parquet, read in parts as columns of text.
 
 A file becomes batches of columns of text, whatever its format. Text is UTF-8 and kept verbatim; columns that the layout
 does not name are not looked at. Rows are numbered as one sees them: in CSV the header is row 1 and empty lines are left
@@ -28,9 +28,13 @@ from numpy.typing import NDArray
 from arena.errors import DataError
 
 EXTENSIONS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
+WITH_TSV = (*EXTENSIONS, ".tsv", ".tsv.gz")
+"""In TSV a quotation mark is a mark like any other, unless it opens a value and closes it."""
 
 BLOCK = 2 << 20
 """Bytes of text read at a time; no row may be longer."""
+LARGEST_JSON = 64 << 20
+"""Bytes of a file that is one JSON value, which is in memory as a whole."""
 ROWS = 50_000
 """Rows that a batch of JSON lines or Parquet holds."""
 TEXT_KINDS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
@@ -42,7 +46,9 @@ class Layout:
     """Which columns a file may have. Required ones hold text; of others a number is taken as it is written.
 
     `noun` and `row` name the file and one row to the reader ("file of votes", "vote"). `aliases`: another name of a
-    column -> ours. `absent`: what a JSON line that leaves a column out says, by default nothing.
+    column -> ours. `absent`: what a JSON line that leaves a column out says, by default nothing. `closed`: a column
+    that is not named here is refused, as is one that is there under two names. `nested`: columns whose values may be
+    lists and objects; they become JSON.
     """
 
     noun: str
@@ -51,6 +57,14 @@ class Layout:
     required: tuple[str, ...]
     aliases: Mapping[str, str] = field(default_factory=dict)
     absent: Mapping[str, Any] = field(default_factory=dict)
+    extensions: tuple[str, ...] = EXTENSIONS
+    closed: bool = False
+    nested: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name that a known column may have."""
+        return frozenset((*self.columns, *self.aliases))
 
 
 class Column(NamedTuple):
@@ -97,22 +111,22 @@ class Table:
     later: frozenset[str] = frozenset()
 
 
-def extension(path: Path, noun: str) -> str:
-    """The file's extension; raises DataError for one that is not of `EXTENSIONS`."""
-    for known in sorted(EXTENSIONS, key=len, reverse=True):
+def extension(path: Path, noun: str, extensions: Sequence[str] = EXTENSIONS) -> str:
+    """The file's extension; raises DataError for one that is not among these."""
+    for known in sorted(extensions, key=len, reverse=True):
         if path.name.casefold().endswith(known):
             return known
-    raise DataError(f"{path.name!r} is no {noun} by its name; it has to end in {', '.join(EXTENSIONS)}.")
+    raise DataError(f"{path.name!r} is no {noun} by its name; it has to end in {', '.join(extensions)}.")
 
 
 def open_table(path: Path, layout: Layout) -> Table:
     """The file as a table of this layout. Raises DataError for what is none, by its name or by how it starts."""
-    kind = extension(path, layout.noun)
+    kind = extension(path, layout.noun, layout.extensions)
     if path.stat().st_size == 0:
         raise DataError(_empty(path, layout))
     if kind == ".parquet":
         return _open_parquet(path, layout)
-    return _open_csv(path, layout) if kind.startswith(".csv") else _open_jsonl(path, layout)
+    return _open_jsonl(path, layout, kind) if kind.startswith(".json") else _open_csv(path, layout, kind)
 
 
 def _empty(path: Path, layout: Layout) -> str:
@@ -144,6 +158,8 @@ def _resolve(path: Path, found: Sequence[str], layout: Layout) -> dict[str, str]
     for name in found:
         if found.count(name) > 1:
             raise DataError(f"{path.name!r} has two columns {short(name)}; keep one.")
+    if layout.closed:
+        _refuse_others(repr(path.name), found, layout)
     ours = {ours: theirs for theirs, ours in layout.aliases.items() if theirs in found}
     ours |= {name: name for name in layout.columns if name in found}
     for name in layout.required:
@@ -152,10 +168,22 @@ def _resolve(path: Path, found: Sequence[str], layout: Layout) -> dict[str, str]
     return ours
 
 
-def _open_csv(path: Path, layout: Layout) -> Table:
+def _refuse_others(place: str, found: Iterable[str], layout: Layout) -> None:
+    """Raises DataError for a column that nobody knows, and for two that mean the same."""
+    if others := [name for name in found if name not in layout.names]:
+        raise DataError(f"{place} has the unknown column {short(others[0])}; known are {listed(layout.names)}.")
+    seen: dict[str, str] = {}
+    for name in found:
+        if (first := seen.setdefault(layout.aliases.get(name, name), name)) != name:
+            raise DataError(f"{place} has the columns {first!r} and {name!r}, which mean the same; keep one.")
+
+
+def _open_csv(path: Path, layout: Layout, kind: str) -> Table:
+    tabs = kind.startswith(".tsv")
+    rules: dict[str, Any] = {"delimiter": "\t", "quote_char": False} if tabs else {"newlines_in_values": True}
     with _bytes(path) as raw, io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", "") as text:  # type: ignore[type-var]
         try:
-            header = next((row for row in csv.reader(text) if row), None)
+            header = next((row for row in csv.reader(text, **(TABS if tabs else {})) if row), None)
         except csv.Error as error:
             raise DataError(f"The header of {path.name!r} cannot be read as CSV: {error}.") from error
     if header is None:
@@ -166,6 +194,7 @@ def _open_csv(path: Path, layout: Layout) -> Table:
 
     if any(map(lone_surrogate, header)):
         raise DataError(f"{where(1)} is not UTF-8; save the file as UTF-8.")
+    header = [_unquoted(name) for name in header] if tabs else header
     ours = _resolve(path, header, layout)
 
     def batches(wanted: set[str]) -> Iterator[tuple[int, Columns]]:
@@ -183,7 +212,7 @@ def _open_csv(path: Path, layout: Layout) -> Table:
                 reader = pyarrow.csv.open_csv(
                     seen,
                     read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK),
-                    parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+                    parse_options=pyarrow.csv.ParseOptions(invalid_row_handler=refuse, **rules),
                     convert_options=pyarrow.csv.ConvertOptions(
                         include_columns=list(dict.fromkeys([*names.values(), header[-1]])),
                         column_types={theirs: pa.string() for theirs in [*names.values(), header[-1]]},
@@ -191,15 +220,28 @@ def _open_csv(path: Path, layout: Layout) -> Table:
                     ),
                 )
                 for batch in reader:
-                    yield number, {name: Column.of_arrow(batch.column(theirs)) for name, theirs in names.items()}
+                    columns = {name: Column.of_arrow(batch.column(theirs)) for name, theirs in names.items()}
+                    if tabs:
+                        columns = {name: Column(c.codes, [*map(_unquoted, c.words)]) for name, c in columns.items()}
+                    yield number, columns
                     number += batch.num_rows
                     last = batch.column(header[-1])[-1].as_py() if batch.num_rows else last
-            if last is not None and _unclosed(seen.tail, last):
+            if last is not None and not tabs and _unclosed(seen.tail, last):
                 raise DataError(f"{where(number - 1)} opens a quotation mark that is never closed: {short(last)}.")
         except pa.ArrowInvalid as error:
             raise DataError(_csv_fault(path, where, ragged, str(error))) from error
 
     return Table(frozenset(ours), batches, where)
+
+
+TABS: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+
+
+def _unquoted(text: str) -> str:
+    """A value of TSV without the quotation marks around it, where they are a pair and those inside are doubled."""
+    inner = text[1:-1]
+    whole = len(text) > 1 and text[0] == text[-1] == '"' and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if whole else text
 
 
 class _Tail(io.RawIOBase):
@@ -241,13 +283,26 @@ def _csv_fault(
     return f"{place} cannot be read as CSV: {' '.join(said.split())[:200]}"
 
 
-def _open_jsonl(path: Path, layout: Layout) -> Table:
+def _open_jsonl(path: Path, layout: Layout, kind: str) -> Table:
+    lines = kind != ".json"
+
     def where(number: int | str) -> str:
-        return f"Line {number} of {path.name!r}"
+        return f"{'Line' if lines else 'Entry'} {number} of {path.name!r}"
 
     decode = json.JSONDecoder(object_pairs_hook=_object).decode
 
+    def entries() -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, found in enumerate(_whole_json(path), start=1):
+            if not isinstance(found, dict):
+                raise DataError(f"{where(number)} is {short(json.dumps(found))}, no object.")
+            if layout.closed:
+                _refuse_others(where(number), found, layout)
+            yield number, found
+
     def objects() -> Iterator[tuple[int, dict[str, Any]]]:
+        if not lines:
+            yield from entries()
+            return
         with _bytes(path) as raw:
             number = 0
             while line := raw.readline(BLOCK):
@@ -271,6 +326,8 @@ def _open_jsonl(path: Path, layout: Layout) -> Table:
                         f"{where(number)} is no JSON object: {short(line.decode().strip())}; "
                         "JSON lines has one object per line."
                     )
+                if layout.closed and not found.keys() <= layout.names:
+                    _refuse_others(where(number), found, layout)
                 yield number, found
 
     first = next(objects(), None)
@@ -285,8 +342,9 @@ def _open_jsonl(path: Path, layout: Layout) -> Table:
             for name in layout.columns:
                 if name in wanted:
                     theirs, absent = ours.get(name, name), layout.absent.get(name)
+                    required, nested = name in layout.required, name in layout.nested
                     said = [
-                        _said(name, found.get(theirs, absent), name in layout.required, where, number)
+                        _said(name, found.get(theirs, absent), required, nested, where, number)
                         for number, found in part
                     ]
                     columns[name] = Column.of(said)
@@ -294,6 +352,21 @@ def _open_jsonl(path: Path, layout: Layout) -> Table:
             yield from _without_gaps(numbers, columns)
 
     return Table(frozenset(ours), batches, where, frozenset(layout.columns))
+
+
+def _whole_json(path: Path) -> list[Any]:
+    """The entries of a JSON list, or the values of a JSON object. Raises DataError for anything else."""
+    if path.stat().st_size > LARGEST_JSON:
+        raise DataError(f"{path.name!r} is larger than {LARGEST_JSON >> 20} MB; save it as JSON lines.")
+    try:
+        found = json.loads(path.read_text("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise
+        raise DataError(f"{path.name!r} is no JSON ({error}).") from error
+    if not isinstance(found, list | dict):
+        raise DataError(f"{path.name!r} holds {short(json.dumps(found))}, neither a list nor an object of entries.")
+    return [*found.values()] if isinstance(found, dict) else found
 
 
 class _TwiceError(ValueError):
@@ -308,8 +381,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _said(name: str, value: Any, required: bool, where: Callable[[int], str], number: int) -> str | None:
+def _said(name: str, value: Any, required: bool, nested: bool, where: Callable[[int], str], number: int) -> str | None:
     """A JSON value as text."""
+    if nested and isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
     if type(value) is str:
         if not value.isascii() and lone_surrogate(value):
             raise DataError(f"{where(number)} has half a surrogate pair in {name!r}, which is no Unicode text.")
@@ -372,7 +447,13 @@ def _open_parquet(path: Path, layout: Layout) -> Table:
         try:
             with parquet.ParquetFile(path, buffer_size=1 << 20) as file:
                 for batch in file.iter_batches(ROWS, columns=list(names.values()), use_threads=False):
-                    yield number, {name: _text(path, name, batch.column(theirs)) for name, theirs in names.items()}
+                    yield (
+                        number,
+                        {
+                            name: text_of(path, name, batch.column(theirs), name in layout.nested)
+                            for name, theirs in names.items()
+                        },
+                    )
                     number += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise DataError(damaged) from error
@@ -380,7 +461,12 @@ def _open_parquet(path: Path, layout: Layout) -> Table:
     return Table(frozenset(ours), batches, where)
 
 
-def _text(path: Path, name: str, column: pa.Array) -> Column:
+def text_of(path: Path, name: str, column: pa.Array, nested: bool = False) -> Column:
+    """A column of Parquet as text. Raises DataError for one that holds neither text nor numbers."""
+    if nested and pa.types.is_nested(column.type):
+        return Column.of(
+            [value if value is None else json.dumps(value, ensure_ascii=False) for value in column.to_pylist()]
+        )
     if pa.types.is_floating(column.type):
         return Column.of([None if value is None else repr(value) for value in column.to_pylist()])
     try:

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from arena.bootstrap import Arena
-from arena.domain import VOTES_BACKEND, RunKind, Side
+from arena.domain import DRAWS_NOTHING, RunKind, Side
 from arena.errors import ArenaError
 from arena.services import admin, benchmarks, exchange, generation, judging, moderation, own_prompts
 from arena.services import runs as jobs
@@ -409,7 +409,7 @@ def downloaded() -> None:
 
 
 def draw_runs(arena: Arena, who: Admin) -> None:
-    names = [one.name for one in arena.store.contestants() if one.backend != VOTES_BACKEND]
+    names = [one.name for one in arena.store.contestants() if one.backend not in DRAWS_NOTHING]
     with st.form("generate"):
         st.markdown("**Make pictures.** Those that are missing, in a process of its own.")
         st.multiselect("Models", names, key="generate-names", placeholder="All that are not retired")
