@@ -218,9 +218,11 @@ def votes_needed(
     contrast[[upper, lower]] = 1, -1
     naive = float(contrast @ generalised_inverse(information(games, theta, log_nu)) @ contrast)
     robust = float(contrast[:-1] @ covariance @ contrast[:-1])
-    if abs(gap) > critical * np.sqrt(robust):
+    if abs(gap) <= uncertainty.ROUNDING:
+        return None
+    if abs(gap) > critical * np.sqrt(max(robust, 0.0)):
         return 0
-    if gap == 0 or naive <= 0:
+    if naive <= 0:
         return None
     return int(np.ceil((robust * (critical / gap) ** 2 - 1) / (one * naive)))
 

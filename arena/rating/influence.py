@@ -14,10 +14,7 @@ import numpy as np
 from arena.rating import bradley_terry as bt
 from arena.rating.bradley_terry import Ties
 from arena.rating.comparisons import Comparisons, Floats
-from arena.rating.uncertainty import inverse_information, residuals
-
-LEVEL = 1e-9
-"""Two strengths no farther apart are level: a refit's rounding errors are smaller."""
+from arena.rating.uncertainty import ROUNDING, inverse_information, residuals
 
 
 def influence(comparisons: Comparisons, theta: Floats, upper: int, lower: int, ties: Ties = Ties.HALF) -> Floats:
@@ -72,14 +69,14 @@ def fewest_removed(
     guess, most, lowest = _first_guess(gain[order], comparisons.count[order], gap), int(held[-1]), 0
     # Grow the guess until it flips or the graph falls apart, then halve the bracket: a gap falls as supporting votes
     # go, and what has fallen apart stays apart.
-    while (at := gap_without(guess)) > LEVEL:
+    while (at := gap_without(guess)) > ROUNDING:
         if guess >= most:
             return None
         lowest, guess = guess, min(most, guess + max(1, guess // 8))
     highest = guess
     while highest - lowest > 1:
         middle = (highest + lowest) // 2
-        if (found := gap_without(middle)) > LEVEL:
+        if (found := gap_without(middle)) > ROUNDING:
             lowest = middle
         else:
             highest, at = middle, found
@@ -109,9 +106,11 @@ def votes_needed(
     bread = inverse_information(wins, theta)
     naive = float(bread[upper, upper] + bread[lower, lower] - 2 * bread[upper, lower])
     robust = float(covariance[upper, upper] + covariance[lower, lower] - 2 * covariance[upper, lower])
-    if abs(gap) > critical * np.sqrt(robust):
+    if abs(gap) <= ROUNDING:
+        return None
+    if abs(gap) > critical * np.sqrt(max(robust, 0.0)):
         return 0
-    if gap == 0 or naive <= 0:
+    if naive <= 0:
         return None
     p = 1 / (1 + np.exp(-gap))
     return int(np.ceil((robust * (critical / gap) ** 2 - 1) / (p * (1 - p) * naive)))

@@ -264,6 +264,10 @@ def normal_draws(covariance: Floats, draws: int = DRAWS, seed: int = 0) -> Float
     return np.random.default_rng(seed).standard_normal((draws, len(covariance))) @ root.T
 
 
+ROUNDING = 1e-9
+"""Two strengths, in logits, no farther apart are level: a fit's rounding errors are smaller."""
+
+
 def difference_errors(covariance: Floats) -> Floats:
     """Standard error (M, M) of each difference of two strengths."""
     variance = np.diag(covariance)
@@ -316,9 +320,12 @@ def first_places(theta: Floats, noise: Floats) -> tuple[Floats, Floats]:
 
 
 def rank_sets(theta: Floats, covariance: Floats, critical: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Lowest and highest rank (M,) of each contestant, for a critical value that holds for all pairs."""
+    """Lowest and highest rank (M,) of each contestant, for a critical value that holds for all pairs.
+
+    Contestants with the same results have the same strength and a difference without error, but for rounding.
+    """
     size = len(theta)
-    above = theta[:, None] - theta[None, :] > critical * difference_errors(covariance)
+    above = theta[:, None] - theta[None, :] > critical * difference_errors(covariance) + ROUNDING
     above[np.arange(size), np.arange(size)] = False
     return 1 + above.sum(0), size - above.sum(1)
 

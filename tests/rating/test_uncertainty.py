@@ -134,6 +134,13 @@ def test_ranks_of_what_is_certain_and_what_is_not() -> None:
     np.testing.assert_allclose(level.best, 0.25, atol=0.02)
 
 
+def test_contestants_with_the_same_results_share_their_ranks() -> None:
+    """Their difference has no error, and a strength that rounding made larger wins nothing."""
+    covariance = np.array([[1.0, 1.0, -2.0], [1.0, 1.0, -2.0], [-2.0, -2.0, 4.0]]) / 100
+    found = uncertainty.ranks(np.array([1.0, 1.0 + 1e-13, -2.0]), covariance)
+    assert found.low.tolist() == [1, 1, 3] and found.high.tolist() == [2, 2, 3]
+
+
 def test_status_follows_the_half_width() -> None:
     found = [uncertainty.status(half) for half in (0, 30, 30.1, 60, 60.1, float("inf"))]
     E, U, P = Status.ESTABLISHED, Status.USABLE, Status.PRELIMINARY
