@@ -19,10 +19,10 @@ from arena.ui.judge import COIN, START, between, dots, ranks
 from db.personal import Erased
 
 ANSWERS = {
-    Outcome.LEFT: "A is better",
-    Outcome.RIGHT: "B is better",
-    Outcome.TIE: "Tie",
-    Outcome.BOTH_BAD: "Both bad",
+    Outcome.LEFT: "A better",
+    Outcome.RIGHT: "B better",
+    Outcome.TIE: "tie",
+    Outcome.BOTH_BAD: "both bad",
 }
 COLUMNS = {
     "ranks": st.column_config.TextColumn("Rank", width=70),
@@ -94,7 +94,7 @@ def draw_board(found: Mine) -> None:
 
 
 def counted(found: Mine) -> str:
-    parts = [f"{label.lower()} {found.answers[kind]:,}" for kind, label in ANSWERS.items() if found.answers.get(kind)]
+    parts = [f"{label} {found.answers[kind]:,}" for kind, label in ANSWERS.items() if found.answers.get(kind)]
     return f"{found.votes:,} votes: {', '.join(parts)}."
 
 
@@ -136,10 +136,9 @@ def draw_agreement(found: Mine) -> None:
     ]
     if rows:
         lines = [{"at": COIN, "what": "a coin"}]
-        chart = dots(rows, "name", "Same choice as you, with its 95% interval", lines, alt.Scale(domain=[0, 1]), ".0%")
+        chart = dots(rows, "name", "Same choice as you", lines, alt.Scale(domain=[0, 1]), ".0%")
         st.altair_chart(chart, width="stretch")
-    for sentence in agreement_told(found):
-        st.markdown(sentence)
+    st.markdown("\n".join(agreement_told(found)))
 
 
 def shares(found: Mine) -> dict[str, Share]:
@@ -181,8 +180,9 @@ def told(share: Share, of: str, what: str) -> str:
 def draw_taste(found: Mine) -> None:
     st.subheader("Your taste", anchor="taste")
     clear = [taste for taste in found.tastes if taste.is_told]
-    for taste in clear:
-        st.markdown(f"- You favour **{taste.words}**: worth {abs(taste.points):.0f} points ({span(taste)}).")
+    st.markdown(
+        "\n".join(f"- You favour **{one.words}**: worth {abs(one.points):.0f} points ({span(one)})." for one in clear)
+    )
     if not clear:
         st.markdown("Nothing stands out: no preference for a side or a look can be told from chance with these votes.")
     st.caption(
