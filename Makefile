@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint lock bench-generation bench-fid bench-fid-protocols bench-memory bench-teddies bench-ratings bench-board bench-app bench-app-board bench-judge bench-judge-endpoint bench-judge-injection bench-frechet simulate-fid simulate-coverage simulate-matchmaking install clean
+.PHONY: demo test lint lock bench-generation bench-fid bench-fid-protocols bench-memory bench-teddies bench-ratings bench-board bench-app bench-app-board bench-judge bench-judge-endpoint bench-judge-injection bench-frechet bench-import simulate-fid simulate-coverage simulate-matchmaking install clean
 
 demo: install
 	@exec $(BIN)/arena demo
@@ -35,6 +35,10 @@ bench-memory: install
 # How far apart are the protocols of FID on the same images?
 bench-fid-protocols: install
 	$(BIN)/python benchmarks/fid_protocols.py
+
+# Importing 10,000 images of 512 x 512: the first time, the same again, and a plain copy of the files.
+bench-import: install
+	$(BIN)/python benchmarks/import_images.py
 
 # The rating engine side by side with its peers; see the head of the file for how to install these.
 bench-ratings: install
