@@ -95,7 +95,7 @@ install: .venv/installed
 
 # Resolve the dependencies of pyproject.toml anew, with hashes, for every platform.
 lock: install
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra openvino --extra postgres --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra openvino --extra postgres --extra s3 --extra c2pa --universal --python-version 3.11 \
 		--generate-hashes --upgrade --quiet --output-file requirements.lock
 
 clean:

@@ -10,7 +10,7 @@ from pathlib import Path
 from arena.errors import EnvironmentFault
 from arena.settings import Settings, load_settings
 from db import engine as engines
-from db.blobs import Blobs
+from db.blobs import BlobStore, open_blobs
 from db.store import Store
 
 SECRET_FILE = "secret.key"
@@ -22,7 +22,7 @@ class Arena:
 
     settings: Settings
     store: Store
-    blobs: Blobs
+    blobs: BlobStore
     secret: str
 
 
@@ -40,7 +40,8 @@ def open_arena(settings: Settings | None = None, *, prepare: bool = False) -> Ar
         engines.migrate(engine)
     else:
         engines.check(engine)
-    return Arena(settings, Store(engine), Blobs(settings.images_dir), read_secret(settings.data_dir))
+    blobs = open_blobs(settings.images_url, settings.images_dir)
+    return Arena(settings, Store(engine), blobs, read_secret(settings.data_dir))
 
 
 def _make_folders(settings: Settings) -> None:

@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from arena import cli_admin, cli_contestants, cli_import, cli_judge, cli_metrics
+from arena import cli_admin, cli_contestants, cli_exchange, cli_import, cli_judge, cli_metrics
 from arena.console import DataDir, Json, bar, err, out, stoppable
 from arena.errors import ArenaError, EnvironmentFault
 from arena.settings import TOML_FILE, Settings, load_settings
@@ -38,6 +38,7 @@ app.add_typer(cli_judge.app)
 app.add_typer(cli_contestants.app)
 app.add_typer(cli_admin.app)
 app.add_typer(cli_import.app)
+app.add_typer(cli_exchange.app)
 
 
 def main() -> None:

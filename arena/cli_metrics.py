@@ -206,6 +206,7 @@ def inspect_sets(
         ("with alpha", lambda side: str(side.alpha)),
         ("grey", lambda side: str(side.grey)),
         ("copies within", lambda side: str(side.copies)),
+        ("marked as AI-made", lambda side: str(len(side.marked))),
     ):
         table.add_row(name, show(found.real), show(found.generated))
     out.print(table)
@@ -272,6 +273,10 @@ def make_statistics(
         facts, made = built.facts, built.statistics
         _tell(built.report.dropped, built.report.notices)
         statistics.save(path, made, extractor.protocol, **facts)
+    from evaluators.distribution.audit import marked_in
+
+    for sentence in marked_in(folder):
+        err.print(f"warning: {sentence}", markup=False, highlight=False)
     _saved(path, made, facts, as_json)
 
 

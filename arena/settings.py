@@ -27,6 +27,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default=Path("arena-data"), description="where the database, images and caches live")
     database_url: str = Field(default="", description="SQLAlchemy URL; empty means SQLite in data_dir")
+    images_url: str = Field(
+        default="", description="where images are kept: a folder or an fsspec URL; empty means images/ in data_dir"
+    )
     host: str = Field(default="localhost", description="address the page listens on")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(default=8501, description="port the page listens on")
     k_factor: Annotated[float, Field(gt=0)] = Field(default=32.0, description="K of Elo, rating points")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
+from math import fsum
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -262,14 +263,16 @@ class Store:
             return [_generation(row) for row in session.scalars(query)]
 
     def mean_seconds(self) -> dict[int, float]:
-        """Seconds per image by contestant id, over those that were timed."""
-        query = (
-            select(GenerationRow.contestant_id, func.avg(GenerationRow.seconds))
-            .where(GenerationRow.sha256.is_not(None), GenerationRow.seconds.is_not(None))
-            .group_by(GenerationRow.contestant_id)
+        """Seconds per image by contestant id, over those that were timed; rounded once, whatever the database."""
+        query = select(GenerationRow.contestant_id, GenerationRow.seconds).where(
+            GenerationRow.sha256.is_not(None), GenerationRow.seconds.is_not(None)
         )
+        found: dict[int, list[float]] = {}
         with self._reading() as session:
-            return {contestant_id: float(seconds) for contestant_id, seconds in session.execute(query)}
+            for contestant_id, seconds in session.execute(query):
+                found.setdefault(contestant_id, []).append(seconds)
+        # SQL's avg adds up in another order, and with other roundings, on every database.
+        return {contestant_id: fsum(values) / len(values) for contestant_id, values in found.items()}
 
     # Voters and battles
 

@@ -1,8 +1,8 @@
 """Files of votes: CSV, JSON lines (also gzipped) and Parquet, one row for each vote or for `count` equal votes.
 
-Columns: `model_a` and `model_b` (or `left` and `right`), `winner` (see `WINNERS`), and optional `count`, `voter`,
-`prompt`, `category`, `timestamp`; others are not looked at. Text is UTF-8 and names are kept verbatim: a model may be
-called "NA". Whatever is unclear is refused with its row, never guessed.
+Columns: `model_a` and `model_b` (or `left` and `right`), `winner` (see `WINNERS`), and optional `count`, `voter` (or
+`judge`, `user`), `prompt`, `category`, `timestamp` (or `tstamp`); others are not looked at. Text is UTF-8
+and names are kept verbatim: a model may be called "NA". Whatever is unclear is refused with its row, never guessed.
 
 How files of any such table are read, and how their rows are numbered: `arena.services.tables`.
 """
@@ -49,12 +49,17 @@ WINNERS = {
     "model_a": Outcome.LEFT, "left": Outcome.LEFT, "model_b": Outcome.RIGHT, "right": Outcome.RIGHT,
     "tie": Outcome.TIE, "tie (bothbad)": Outcome.BOTH_BAD, "bothbad": Outcome.BOTH_BAD,
     "both_bad": Outcome.BOTH_BAD,
+    "leftvote": Outcome.LEFT, "rightvote": Outcome.RIGHT, "tievote": Outcome.TIE, "bothbad_vote": Outcome.BOTH_BAD,
 }  # fmt: skip
-"""The accepted words: Chatbot Arena's, and the arena's own."""
+"""The accepted words: Chatbot Arena's, those of its logs and of GenAI-Arena's, and the arena's own."""
 WRITTEN = {
     Outcome.LEFT: "model_a", Outcome.RIGHT: "model_b", Outcome.TIE: "tie", Outcome.BOTH_BAD: "tie (bothbad)",
 }  # fmt: skip
-LAYOUT = Layout("file of votes", "vote", COLUMNS, REQUIRED, {"left": "model_a", "right": "model_b"}, {"count": 1})
+ALIASES = {
+    "left": "model_a", "right": "model_b", "user": "voter", "judge": "voter", "tstamp": "timestamp",
+}  # fmt: skip
+"""Names of columns elsewhere -> here. Chatbot Arena calls the person who votes the judge."""
+LAYOUT = Layout("file of votes", "vote", COLUMNS, REQUIRED, ALIASES, {"count": 1})
 
 MOST_MODELS = 1 << 15
 MOST_VOTES = 1 << 53

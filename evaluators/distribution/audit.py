@@ -1,4 +1,5 @@
-"""What two sets of images differ in before any network looks at them: sizes, files, compression, alpha, grey, copies.
+"""What two sets of images differ in before any network looks at them: sizes, files, compression, alpha, grey, copies;
+and whether the real ones say that a model made them.
 
 A distance between sets sees such differences as well as it sees the pictures (Parmar, Zhang and Zhu 2022,
 arXiv:2104.11222, measured several points of FID for a resize or a JPEG quality), so they are said beside the score.
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -18,6 +19,7 @@ from typing import Any
 from PIL import Image
 
 from arena.errors import ImageError
+from evaluators import marks
 from evaluators.distribution.extract import pixels_sha256
 from evaluators.distribution.features import usable_cores, worker_threads
 from evaluators.images import decode_noted, list_folder, read_bytes, require_images
@@ -36,7 +38,10 @@ JPEG = "JPEG"
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a file's header says: pixels across and down, format, alpha, grey, and libjpeg's quality, 1 to 100."""
+    """What a file's header says: pixels across and down, format, alpha, grey, and libjpeg's quality, 1 to 100.
+
+    `mark`: what in the file says that a model made the picture (see `evaluators.marks`).
+    """
 
     format: str
     width: int
@@ -44,6 +49,7 @@ class ImageFacts:
     alpha: bool = False
     grey: bool = False
     jpeg_quality: int | None = None
+    mark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,8 @@ class SetFacts:
     alpha: int
     grey: int
     copies: int
+    marked: tuple[str, ...] = ()
+    """Names of the images that say a model made them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +113,9 @@ def _facts_and_pixels(path: Path) -> tuple[ImageFacts, str] | None:
 
 def look(source: Path | bytes) -> ImageFacts:
     """The facts of an image file or its bytes. Raises whatever Pillow raises where there is no image."""
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+    content = source if isinstance(source, bytes) else read_bytes(source)
+    found = marks.mark(content)
+    with Image.open(io.BytesIO(content)) as image:
         return ImageFacts(
             format=image.format or "unknown",
             width=image.width,
@@ -113,7 +123,43 @@ def look(source: Path | bytes) -> ImageFacts:
             alpha=image.has_transparency_data,
             grey=image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I"),
             jpeg_quality=jpeg_quality(image.quantization[0]) if image.format == JPEG else None,  # type: ignore[attr-defined]
+            mark=found and str(found),
         )
+
+
+def marked(names: Sequence[str], contents: Iterable[bytes | None]) -> list[tuple[str, str]]:
+    """Name and mark of each image that says a model made it; None stands for what cannot be read."""
+    found = ((name, content and marks.mark(content)) for name, content in zip(names, contents, strict=True))
+    return [(name, str(mark)) for name, mark in found if mark]
+
+
+def marked_in(folder: Path, progress: Callable[[str, int, int], None] = lambda stage, done, total: None) -> list[str]:
+    """The finding on a folder of real images, as a list of one sentence or none; each file is read once.
+
+    Raises ImageError where the folder cannot be read.
+    """
+    listing = list_folder(folder)
+
+    def contents() -> Iterator[bytes | None]:
+        for done, name in enumerate(listing.images, start=1):
+            progress("marks", done, len(listing.images))
+            try:
+                yield read_bytes(listing.folder / name)
+            except ImageError:
+                yield None
+
+    return marked_finding(len(listing.images), marked(listing.images, contents()))
+
+
+def marked_finding(n: int, found: Sequence[tuple[str, str]]) -> list[str]:
+    """That real images are not, in a sentence; nothing where none says so."""
+    if not found:
+        return []
+    names = ", ".join(name for name, _ in found[:FEW]) + (" …" if len(found) > FEW else "")
+    return [
+        f"{len(found)} of {n} real images say that a model made them ({names}; {found[0][1]}): a distance to them "
+        "is no distance to real images, take them out."
+    ]
 
 
 def jpeg_quality(table: Sequence[int]) -> int:
@@ -143,7 +189,8 @@ def audit(
     for name, pixels in real_pixels.items():
         first_real.setdefault(pixels, name)
     in_both = tuple((first_real[p], name) for name, p in generated_pixels.items() if p in first_real)
-    return Audit(ours, theirs, in_both, tuple(_findings(ours, theirs, in_both)))
+    made = [(name, one.mark) for name, one in real.items() if one.mark]
+    return Audit(ours, theirs, in_both, (*marked_finding(ours.n, made), *_findings(ours, theirs, in_both)))
 
 
 def _set_facts(facts: Mapping[str, ImageFacts], pixels: Mapping[str, str]) -> SetFacts:
@@ -156,6 +203,7 @@ def _set_facts(facts: Mapping[str, ImageFacts], pixels: Mapping[str, str]) -> Se
         alpha=sum(one.alpha for one in facts.values()),
         grey=sum(one.grey for one in facts.values()),
         copies=len(pixels) - len(set(pixels.values())),
+        marked=tuple(name for name, one in facts.items() if one.mark),
     )
 
 

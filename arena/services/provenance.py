@@ -1,0 +1,217 @@
+"""Where an image is from: a signed record that leaves with an export, and what a file that came in says.
+
+Records are C2PA manifests (specification 2.x) made by c2pa-python (extra `c2pa`), offline and with no time stamp of an
+authority. The store keeps every image as it was made: a record is a file of its own beside the image (`sidecar`), or is
+written into a copy (`embedded`). Voters never see either: a manifest names the model.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arena.errors import DataError, EnvironmentFault, UsageError
+from evaluators.marks import Mark, mark
+
+if TYPE_CHECKING:
+    from arena.bootstrap import Arena
+
+ASSERTION = "org.image-arena.generation"
+AI_MADE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+GENERATOR = "image-arena"
+ALGORITHMS = ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519")
+BARE = {"builder": {"thumbnail": {"enabled": False}}}
+"""A thumbnail would be a hundred times the size of all the rest."""
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an image says of where it is from.
+
+    `state`: None without a manifest, else "Valid" (whole, by a signer nobody here vouches for), "Trusted" or
+    "Invalid". `generator`: the program that made the manifest. `record`: this project's own assertion. `mark`: what
+    says that a model made the image.
+    """
+
+    state: str | None
+    generator: str | None = None
+    signed_by: str | None = None
+    record: dict[str, Any] | None = None
+    mark: str | None = None
+    problems: tuple[str, ...] = ()
+
+    def sentences(self) -> list[str]:
+        """The same for people."""
+        said = [f"Says that a model made it: {self.mark}." if self.mark else "Says nothing about a model."]
+        if self.state is None:
+            return [*said, "No C2PA manifest."]
+        whom = f", signed by {self.signed_by}" if self.signed_by else ""
+        said.append(f"C2PA manifest: {self.state}, made by {self.generator or 'an unnamed program'}{whom}.")
+        said += [f"Problem: {problem}" for problem in self.problems]
+        return said + [f"{name}: {value}" for name, value in (self.record or {}).items()]
+
+
+def record(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of an image of the arena: who made it, of what, when. Plain JSON."""
+    return {
+        "contestant": row["model"],
+        "fingerprint": row["fingerprint"],
+        "prompt": row["prompt"],
+        "seed": row["seed"],
+        "sha256": row["sha256"],
+        "generated_at": row["at"].isoformat(),
+    }
+
+
+def signer(certificates: Path, key: Path) -> Callable[[bytes, Record], bytes]:
+    """What makes the sidecar of an image of an export (see `sidecar`), with this chain and private key (PEM).
+
+    Raises UsageError where they cannot be read or do not fit, EnvironmentFault without the extra `c2pa`.
+    """
+    signing = _signing(certificates, key)
+    return lambda content, row: sidecar(content, record(row), signing)
+
+
+def _signing(certificates: Path, key: Path) -> Any:
+    c2pa = _c2pa()
+    try:
+        chain, secret = certificates.read_bytes(), key.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{str(error.filename)!r} cannot be read ({error.strerror}); check the path.") from error
+    reasons = []
+    for algorithm in ALGORITHMS:
+        try:
+            signing = c2pa.Signer.from_info(c2pa.C2paSignerInfo(algorithm.encode(), chain, secret, None))
+            sidecar(_PIXEL, {}, signing)
+            return signing
+        except (c2pa.C2paError, DataError) as error:
+            reasons.append(str(error))
+    raise UsageError(
+        f"{str(certificates)!r} and {str(key)!r} cannot sign ({reasons[0][:200]}); give a chain of certificates with "
+        "the use emailProtection, and its private key as PKCS #8, both PEM."
+    )
+
+
+def sidecar(content: bytes, what: Record, signing: Any) -> bytes:
+    """A manifest that belongs to exactly these bytes, to be kept beside them. Raises DataError where it cannot be."""
+    return _signed(content, what, signing, embed=False)[0]
+
+
+def embedded(content: bytes, what: Record, signing: Any) -> bytes:
+    """A copy of the image with the manifest in it. Raises DataError for a format that cannot carry one."""
+    return _signed(content, what, signing, embed=True)[1]
+
+
+def open_signing(certificates: Path, key: Path) -> Any:
+    """What `sidecar` and `embedded` sign with; raises as `signer` does."""
+    return _signing(certificates, key)
+
+
+def _signed(content: bytes, what: Record, signing: Any, *, embed: bool) -> tuple[bytes, bytes]:
+    c2pa = _c2pa()
+    copy = io.BytesIO()
+    try:
+        builder = c2pa.Builder(json.dumps(_manifest(what)), context=c2pa.Context.from_dict(BARE))
+        if not embed:
+            builder.set_no_embed()
+        manifest = builder.sign(signing, _media_type(content), io.BytesIO(content), copy)
+    except c2pa.C2paError as error:
+        raise DataError(f"An image could not be signed ({str(error)[:200]}).") from error
+    return bytes(manifest), copy.getvalue()
+
+
+def _manifest(what: Record) -> dict[str, Any]:
+    created = {"action": "c2pa.created", "digitalSourceType": AI_MADE}
+    return {
+        "claim_generator_info": [{"name": GENERATOR, "version": "1"}],
+        "title": str(what.get("sha256", "image")),
+        "assertions": [
+            {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
+            {"label": ASSERTION, "data": dict(what)},
+        ],
+    }
+
+
+def facts(content: bytes, manifest: bytes | None = None, anchors: bytes | None = None) -> Facts:
+    """What an image, or the manifest beside it, says. `anchors`: PEM of the authorities that are trusted.
+
+    Without the extra `c2pa` the marks are found and a manifest is said to be unread. Nothing is fetched.
+    """
+    found = mark(content) or (mark(manifest) if manifest else None)
+    said = found and str(found)
+    if manifest is None and b"c2pa" not in content:
+        return Facts(None, mark=said)
+    try:
+        c2pa = _c2pa()
+    except EnvironmentFault as error:
+        return Facts("unread", mark=said, problems=(str(error),))
+    trust = {"trust": {"trust_anchors": anchors.decode("ascii", "replace")}} if anchors else {}
+    offline = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
+    try:
+        context = c2pa.Context.from_dict({**trust, **offline})
+        if manifest is None:
+            reader = c2pa.Reader.try_create(_media_type(content), io.BytesIO(content), context=context)
+        else:
+            reader = c2pa.Reader(_media_type(content), io.BytesIO(content), manifest_data=manifest, context=context)
+        return Facts(None, mark=said) if reader is None else _read(reader, said)
+    except (c2pa.C2paError, DataError) as error:
+        return Facts("Invalid", mark=said, problems=(str(error)[:200],))
+
+
+def _read(reader: Any, said: str | None) -> Facts:
+    with reader:
+        state, whole = reader.get_validation_state(), json.loads(reader.json())
+    active = whole["manifests"][whole["active_manifest"]]
+    own = [one["data"] for one in active.get("assertions", ()) if one.get("label") == ASSERTION]
+    made_by = active.get("claim_generator_info") or [{}]
+    return Facts(
+        state=str(state),
+        generator=made_by[0].get("name") or active.get("claim_generator"),
+        signed_by=(active.get("signature_info") or {}).get("issuer"),
+        record=own[0] if own else None,
+        mark=said or _declared(active),
+        problems=tuple(sorted({one.get("code", "?") for one in whole.get("validation_status") or ()})),
+    )
+
+
+def _declared(active: Mapping[str, Any]) -> str | None:
+    """A source type that an action names; manifests may be compressed, so that no search in bytes finds it."""
+    found = mark(json.dumps(active).encode())
+    return found and str(Mark("C2PA manifest, DigitalSourceType", found.said))
+
+
+def of_generation(arena: Arena, sha256: str) -> Facts:
+    """The same of a stored image: what came with it when it was made or imported."""
+    return facts(arena.blobs.get(sha256))
+
+
+def _media_type(content: bytes) -> str:
+    for start, name in ((b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"GIF8", "image/gif")):
+        if content.startswith(start):
+            return name
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    raise DataError("Only PNG, JPEG, GIF and WebP files are signed and read here; convert the image first.")
+
+
+def _c2pa() -> Any:
+    try:
+        import c2pa
+    except ImportError as error:
+        raise EnvironmentFault(
+            "C2PA manifests need the package c2pa-python; install it with the extra `c2pa`: pip install c2pa-python."
+        ) from error
+    return c2pa
+
+
+_PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763606060000000040001"
+    "27347d190000000049454e44ae426082"
+)
+"""The smallest PNG: signing it shows whether a key can sign."""
