@@ -151,7 +151,7 @@ class DiffusersBackend:
             with torch.inference_mode(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a library's advice to itself is not for whoever generates
                 output = self.pipeline(
-                    list(prompts), generator=generators, output_type="np", **self._called(len(prompts))
+                    prompt=list(prompts), generator=generators, output_type="np", **self._called(len(prompts))
                 )
         except Exception as error:  # any pipeline may raise anything; the reason becomes the failure
             if is_out_of_memory(error):
