@@ -19,6 +19,7 @@ from db.schema import (
     DecisionRow,
     ErasedVoterRow,
     GenerationRow,
+    LookRow,
     OwnPromptRow,
     PromptRow,
     RatingCheckpointRow,
@@ -149,7 +150,8 @@ class Personal:
                 select(VoteRow.id).join(BallotRow, BallotRow.vote_id == VoteRow.id).where(VoteRow.voter_id == voter_id)
             )]  # fmt: skip
             exclude(session, self.store, counted, reason, by="the voter")
-            session.execute(delete(SkipRow).where(SkipRow.voter_id == voter_id))
+            for row in (SkipRow, LookRow):
+                session.execute(delete(row).where(row.voter_id == voter_id))
             prompts, images = _wipe_prompts(session, voter_id)
             session.add(ErasedVoterRow(voter_id=voter_id, at=now()))
             return Erased(len(counted), prompts, images)

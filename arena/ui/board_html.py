@@ -27,11 +27,6 @@ HEADS = {
     "pooled": ("Pooled", "The rating that leans on the other categories, and how much of it comes from these"),
     "both_bad_rate": ("Both bad", "Share of its votes that said both pictures are bad"),
     "elo": ("Elo", "The live rating: starts at 1000 and moves with every vote, in their order"),
-    "status": (
-        "Note",
-        "Established: the interval is at most ±30 points; usable: at most ±60; preliminary: wider. Provisional: too "
-        "few votes to trust the order",
-    ),
 }
 
 
@@ -57,7 +52,7 @@ def shown_columns(table: Table) -> list[str]:
     optional = [key for key in ("pooled", "both_bad_rate") if anywhere(key)]
     figures = [figure["key"] for figure in table.figures]
     live = ["elo"] if anywhere("elo") else []
-    return ["rank", "name", "rating", "votes", "p_best", *optional, *figures, *live, "status"]
+    return ["rank", "name", "rating", "votes", "p_best", *optional, *figures, *live]
 
 
 def head(key: str, table: Table, view: View) -> str:
@@ -66,7 +61,7 @@ def head(key: str, table: Table, view: View) -> str:
     order = {key: "ascending", f"-{key}": "descending"}.get(view.sort)
     sort = f' aria-sort="{order}"' if order else ""
     hint = f' title="{escape(about)}"' if about else ""
-    kind = ' class="name"' if key == "name" else ""
+    kind = f' class="{key}"' if key in ("name", "rating") else ""
     return f'<th scope="col"{kind}{sort}{hint}>{escape(title)}</th>'
 
 
@@ -85,8 +80,8 @@ def name_link(name: str) -> str:
 
 
 def _card(row: Row) -> str:
-    said = [text for text in (row["organisation"], row["licence"]) if text]
-    return f"<small>{escape(' · '.join(said))}</small>" if said else ""
+    said = [text for text in (note(row), row["organisation"], row["licence"]) if text]
+    return f"<small>{escape(' · '.join(said))}</small>"
 
 
 class _Scale:
@@ -167,7 +162,6 @@ CELLS = {
     "pooled": _pooled,
     "both_bad_rate": lambda row: share(row["both_bad_rate"]),
     "elo": lambda row: NONE if row["elo"] is None else f"{row['elo']:.1f}",
-    "status": lambda row: escape(note(row)),
 }
 
 

@@ -31,6 +31,8 @@ from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
 Row = Mapping[str, Any]
 MANY_VOTES = 100_000
 MOVES_NAMED = 3
+EARLIEST, LATEST = date(2000, 1, 1), date(2099, 12, 31)
+"""Days that a calendar offers."""
 TIMES = {EVERYTHING: "All time", "7d": "Last 7 days", "30d": "Last 30 days", "90d": "Last 90 days"}
 PLOTS = {
     "board": "Board", "trade-offs": "Cost and speed", "history": "Over time", "meetings": "Head to head",
@@ -165,10 +167,12 @@ def draw_more(known: Choices, view: View) -> None:
 
 def draw_days(view: View) -> None:
     first, last = view.period(datetime.now(UTC).date()) if view.time not in DAYS else (None, None)
-    st.session_state["address-from"], st.session_state["address-to"] = first, last
     with st.container(horizontal=True):
-        st.date_input("From", key="address-from", on_change=days_written, width=125, format="YYYY-MM-DD")
-        st.date_input("To (UTC)", key="address-to", on_change=days_written, width=125, format="YYYY-MM-DD")
+        for key, label, day in (("address-from", "From", first), ("address-to", "To (UTC)", last)):
+            st.session_state[key] = day and min(max(day, EARLIEST), LATEST)
+            st.date_input(
+                label, None, EARLIEST, LATEST, key=key, on_change=days_written, width=125, format="YYYY-MM-DD"
+            )
 
 
 def days_written() -> None:
@@ -251,12 +255,9 @@ def draw_board(arena: Arena, view: View, found: Published, rows: Sequence[Row]) 
     else:
         empty_state("No model fits", "No model has this name, licence, weights and backend. Take a filter back.")
     st.caption(explained(table, found.behind))
-    draw_files(table, rows)
-    if st.button(
-        "Keep a snapshot", icon=":material/link:", help="The same numbers under an address that never changes"
-    ):
-        st.query_params.from_dict({"snapshot": snapshots.keep(arena, table)})
-        st.rerun()
+    with st.container(horizontal=True, gap="small"):
+        draw_files(table, rows)
+        draw_keep(arena, table)
     if table.about["votes"] and view.voters == PEOPLE and not view.controlled:
         draw_why(arena, view, rows)
         draw_audit(arena, view)
@@ -285,28 +286,36 @@ def explained(table: Table, behind: int = 0) -> str:
         "**Rank**: two models share a rank as long as their difference could be chance. "
         f"**Elo**, with K = {about['k_factor']:g}, takes the votes in their order: a win over a stronger model earns "
         "more than one over a weaker, and “both bad” counts as a tie. "
-        f"With fewer than {about['provisional_below']} votes a model is **provisional**.{scores}{left_out}"
+        f"With fewer than {about['provisional_below']} votes a model is **provisional**; else it is **established** "
+        f"where the interval is at most ±30 points, **usable** up to ±60, and **preliminary** beyond.{scores}{left_out}"
     )
 
 
 def draw_files(table: Table, rows: Sequence[Row]) -> None:
-    with st.container(horizontal=True, gap="small"):
-        for name, (write, media_type, extension) in FILES.items():
-            st.download_button(
-                name, partial(write, table, rows), f"leaderboard.{extension}", media_type, on_click="ignore",
-                icon=":material/download:", key=f"file-{extension}",
-            )  # fmt: skip
+    for name, (write, media_type, extension) in FILES.items():
+        st.download_button(
+            name, partial(write, table, rows), f"leaderboard.{extension}", media_type, on_click="ignore",
+            icon=":material/download:", key=f"file-{extension}",
+        )  # fmt: skip
+
+
+def draw_keep(arena: Arena, table: Table) -> None:
+    hint = "The same numbers under an address that never changes"
+    if st.button("Keep a snapshot", icon=":material/link:", help=hint):
+        st.query_params.from_dict({"snapshot": snapshots.keep(arena, table)})
+        st.rerun()
 
 
 def draw_snapshot(arena: Arena, id: str) -> None:
     found = snapshots.opened(arena, id)
-    st.html('<a href="/leaderboard" target="_self">← The leaderboard as it is now</a>')
+    st.html('<a class="back" href="/leaderboard" target="_self">← The leaderboard as it is now</a>')
     view = View(**found.table.about["view"])
     rows = chosen(found.table, view)
     st.info(snapshot_said(found), icon=":material/link:")
     st.html(board_html(found.table, rows, view))
     st.caption(explained(found.table))
-    draw_files(found.table, rows)
+    with st.container(horizontal=True, gap="small"):
+        draw_files(found.table, rows)
     draw_trade_offs(found.table, rows)
 
 
@@ -353,9 +362,13 @@ def why(row: Row) -> str:
     return (
         f"{name} is rated {row['rating']:.0f}, with 95% confidence between {row['low']:.0f} and {row['high']:.0f}, "
         f"from {row['votes']:,} votes ({counted}).\n\n"
-        f"The votes leave ranks {rank_set(row)} open. The chance that it is the best is {chance(row['p_best'])}, "
+        f"The votes leave {ranks_open(row)} open. The chance that it is the best is {chance(row['p_best'])}, "
         f"that it is among the first three {chance(row['p_top3'])}."
     )
+
+
+def ranks_open(row: Row) -> str:
+    return f"only rank {row['rank']}" if row["rank_low"] == row["rank_high"] else f"ranks {rank_set(row)}"
 
 
 def neighbour(to_flip: int | None, needed: int | None, below: str) -> list[str]:
@@ -420,7 +433,7 @@ def draw_trade_offs(table: Table, rows: Sequence[Row]) -> None:
         numbers = plots.with_figure(rows, key)
         st.subheader(f"Quality and {title}", anchor=False)
         if numbers.empty:
-            st.info(f"No rated model has {title} yet; it is known once images are generated here.")
+            st.info("No rated model has a value for this yet: it is measured while images are generated.")
             continue
         numbers["front"] = plots.on_front(numbers["value"], numbers["rating"])
         plots.figure(
@@ -481,6 +494,7 @@ def draw_meetings(found: Published, rows: Sequence[Row]) -> None:
     plots.figure(
         plots.heat_map(numbers, shown), numbers, "head to head",
         "Share of the votes that the row's model took from the column's; a tie is half a win each." + cut,
+        "content",
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def page() -> None:
             draw_list(arena)
             return
         heading(plain(name[:120]), "What it is, where it stands, and what it draws.")
-        st.html('<a href="/leaderboard" target="_self">← Leaderboard</a>')
+        st.html('<a class="back" href="/leaderboard" target="_self">← Leaderboard</a>')
         draw(arena, showcase.contestant(arena, name))
 
 
@@ -47,7 +47,7 @@ def draw_list(arena: Arena) -> None:
     names = sorted(one.name for one in arena.store.contestants())
     if not names:
         empty_state("No models yet", "Whoever runs this arena can add the embedded ones with `arena demo`.")
-    st.html("<ul>" + "".join(f"<li>{name_link(name)}</li>" for name in names) + "</ul>")
+    st.html('<ul class="links">' + "".join(f"<li>{name_link(name)}</li>" for name in names) + "</ul>")
 
 
 def draw(arena: Arena, contestant: Contestant) -> None:
@@ -214,12 +214,12 @@ def draw_fought(arena: Arena, contestant: Contestant, fought: list[Fought], pict
         figures = [figure_html(pair, caption) for pair, caption in zip(pairs, captions, strict=True)]
         st.html(gallery_html(figures, "pairs"))
     else:
-        st.html("<ul>" + "".join(f"<li>{caption}</li>" for caption in captions) + "</ul>")
+        st.html('<ul class="links">' + "".join(f"<li>{caption}</li>" for caption in captions) + "</ul>")
 
 
 def battle_caption(one: Fought) -> str:
     prompt = prompt_link(one.prompt.id, one.prompt.text)
-    return f"<b>{record_words(one.record)} against {escape(one.opponent)}</b> {prompt}"
+    return f"<b>Against {escape(one.opponent)}: {record_words(one.record)}</b> {prompt}"
 
 
 def record_words(record: Record) -> str:

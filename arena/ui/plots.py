@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import numpy as np
@@ -26,9 +26,15 @@ MEAN = 1000
 Row = Mapping[str, Any]
 
 
-def figure(chart: alt.TopLevelMixin, numbers: pd.DataFrame, name: str, about: str) -> None:
+def figure(
+    chart: alt.TopLevelMixin,
+    numbers: pd.DataFrame,
+    name: str,
+    about: str,
+    width: Literal["stretch", "content"] = "stretch",
+) -> None:
     """A chart, what it shows in a sentence, and the numbers behind it as a table and a file."""
-    st.altair_chart(chart, width="stretch")
+    st.altair_chart(chart, width=width)
     st.caption(about)
     with st.expander("The numbers behind this plot", icon=":material/table_rows:"):
         st.dataframe(numbers, hide_index=True, placeholder="–", width="stretch")
@@ -69,9 +75,9 @@ def trade_off(numbers: pd.DataFrame, title: str) -> alt.LayerChart:
     """Rating against a cost on a logarithmic axis, with the front of those that no other model beats in both."""
     front = numbers[numbers["front"]].sort_values("value")
     logarithmic = bool((numbers["value"] > 0).all())
-    scale = alt.Scale(type="log" if logarithmic else "linear", nice=True, padding=24, zero=False)
+    scale = alt.Scale(type="log" if logarithmic else "linear", nice=False, padding=60, zero=False)
     base = alt.Chart(numbers).encode(
-        x=alt.X("value:Q", title=title, scale=scale, axis=alt.Axis(tickCount=6, format="~g")),
+        x=alt.X("value:Q", title=title, scale=scale, axis=alt.Axis(tickCount=6, format=".6~r")),
         tooltip=[
             alt.Tooltip("name:N", title="Model"),
             alt.Tooltip("value:Q", title=title, format=".3g"),
@@ -81,7 +87,7 @@ def trade_off(numbers: pd.DataFrame, title: str) -> alt.LayerChart:
         ],
     )
     y = alt.Y("low:Q", scale=alt.Scale(zero=False, nice=True, padding=12), title="Rating and 95% interval")
-    bars = base.mark_rule(strokeWidth=3, opacity=0.35).encode(y=y, y2="high:Q")
+    bars = base.mark_rule(strokeWidth=3, opacity=0.6, color=QUIET).encode(y=y, y2="high:Q")
     dots = base.mark_point(filled=True, size=120, opacity=1).encode(
         y="rating:Q",
         shape=alt.Shape("front:N", scale=alt.Scale(domain=[True, False], range=["circle", "diamond"]), legend=None),
@@ -108,7 +114,7 @@ def over_time(moments: Sequence[Moment], names: Sequence[str]) -> alt.LayerChart
     """Lines of ratings with their 95% bands, told apart by colour, dash and mark."""
     frame = pd.DataFrame([moment for moment in map(_moment, moments) if moment["name"] in names])
     dashes = alt.StrokeDash("name:N", sort=list(names), legend=None)
-    legend = alt.Legend(title=None, orient="top", labelLimit=220, symbolSize=90)
+    legend = alt.Legend(title=None, orient="top", labelLimit=220, symbolSize=90, symbolOpacity=1)
     colour = alt.Color("name:N", sort=list(names), legend=legend)
     x = alt.X("day:T", title=None, axis=alt.Axis(format="%-d %b %Y", tickCount=6, labelOverlap=True))
     base = alt.Chart(frame).encode(x=x, color=colour)
@@ -213,7 +219,7 @@ def scatter(numbers: pd.DataFrame, title: str, higher_is_better: bool, said: str
     """An automatic score against people's rating, both with their 95% intervals where they have one. The axis of a
     score of which less is better is turned, so that agreement always goes up to the right."""
     scale = alt.Scale(zero=False, nice=True, padding=20, reverse=not higher_is_better)
-    axis = alt.Axis(tickCount=6, format="~g")
+    axis = alt.Axis(tickCount=6, format=".6~r")
     heading = title if higher_is_better else f"{title} (smaller is better: turned)"
     base = alt.Chart(numbers).encode(
         tooltip=[
@@ -224,8 +230,8 @@ def scatter(numbers: pd.DataFrame, title: str, higher_is_better: bool, said: str
     )
     y = alt.Y("low:Q", title="Rating by people", scale=alt.Scale(zero=False, nice=True, padding=12))
     x = alt.X("value:Q", title=heading, scale=scale, axis=axis)
-    upright = base.mark_rule(strokeWidth=3, opacity=0.3).encode(x=x, y=y, y2="high:Q")
-    level = base.transform_filter("isValid(datum.value_low)").mark_rule(strokeWidth=3, opacity=0.3)
+    upright = base.mark_rule(strokeWidth=3, opacity=0.6, color=QUIET).encode(x=x, y=y, y2="high:Q")
+    level = base.transform_filter("isValid(datum.value_low)").mark_rule(strokeWidth=3, opacity=0.6, color=QUIET)
     level = level.encode(x=alt.X("value_low:Q", title=heading, scale=scale, axis=axis), x2="value_high:Q", y="rating:Q")
     dots = base.mark_circle(size=120, opacity=1).encode(x="value:Q", y="rating:Q")
     words = base.mark_text(align="left", dx=9, dy=-9, fontSize=12, color=QUIET)
