@@ -53,8 +53,8 @@ def import_images(
     """Take in images that you already have, as a model's; goes on where it stopped."""
     from arena.services import display
     from arena.services.contestants import parsed
-    from arena.services.imported_images import Request
     from arena.services.imported_images import import_images as bring_in
+    from arena.services.imported_rows import Request
 
     arena = _open(data_dir)
     request = Request(

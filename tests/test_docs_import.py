@@ -18,7 +18,8 @@ from arena.bootstrap import Arena, open_arena
 from arena.cli import app
 from arena.cli_import import images, prompts
 from arena.services import manifests, prompt_sets
-from arena.services.imported_images import LARGEST_FILE, MAX_PIXELS, MOST_UNREADABLE
+from arena.services.image_files import LARGEST_FILE, MAX_PIXELS
+from arena.services.imported_images import MOST_UNREADABLE
 from arena.settings import load_settings
 
 TEXT = (Path(__file__).parents[1] / "docs" / "import.md").read_text()

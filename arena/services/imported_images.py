@@ -10,44 +10,28 @@ original afterwards does not change what was voted on.
 from __future__ import annotations
 
 import hashlib
-import io
-import math
 import os
-import stat
-import threading
-import warnings
-from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from arena.domain import FOLDER_BACKEND, VOTES_BACKEND, Contestant, ImageRef, Prompt
-from arena.errors import DataError, ImageError, UsageError
+from arena.domain import FOLDER_BACKEND, Contestant, ImageRef, Prompt
+from arena.errors import DataError, ImageError
 from arena.services import prompt_sets
+from arena.services.image_files import LARGEST_FILE, look, read_inside, strict_pillow
+from arena.services.imported_rows import Plan, Request, examined, existing
 from arena.services.manifests import Row, Source, open_source
-from arena.services.prompt_sets import LONGEST, normalised
-from arena.services.tables import short
+from arena.services.prompt_sets import normalised
 from db import imported as stored
 from db import prompt_sets as sets
-from evaluators.images import MAX_PIXELS
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
 
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-"""What is decoded, by Pillow's names. None of them calls another program, as PostScript would."""
-LARGEST_FILE = 64 << 20
-LARGE_PIXELS = 16_000_000
-"""Larger images are decoded one at a time."""
 READERS = 8
 """Threads that read, decode and keep images. More than cores: they wait for the disk as well."""
 GROUP = 64
@@ -56,33 +40,10 @@ AHEAD = 2
 MOST_UNREADABLE = 1000
 """So many first images that cannot be used are the folder's fault, not theirs."""
 SHOWN = 20
-MOST_LICENCES = 20
-LONGEST_NAME = 128
 COST_SOURCE = "manifest"
 SOURCE = "imported with images"
-TURNED = range(5, 9)
-"""EXIF orientations that swap width and height."""
-EXIF_ORIENTATION = 0x0112
 
-_large = threading.Lock()
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What to import. `name`: the contestant's, unless rows name theirs. `prompt_set`: whose ids rows have; by default
-    the arena's own. `check`: compare the bytes of images that are there already. The rest: see `open_source`."""
-
-    folder: Path
-    name: str | None = None
-    manifest: Path | None = None
-    pattern: str | None = None
-    prompt_set: str | None = None
-    image_column: str | None = None
-    split: str | None = None
-    ignore: tuple[str, ...] = ()
-    card: Mapping[str, Any] = field(default_factory=dict)
-    check: bool = False
 
 
 @dataclass
@@ -109,217 +70,11 @@ def import_images(arena: Arena, request: Request, progress: Progress = lambda do
         request.folder, manifest=request.manifest, pattern=request.pattern, image_column=request.image_column,
         split=request.split, ignore=request.ignore,
     )  # fmt: skip
-    plan = _Examination(arena, source, request).plan()
+    plan = examined(arena, source, request)
     work = _Import(arena, request, source, plan, progress)
-    with _strict_pillow():
+    with strict_pillow():
         work.run()
     return work.report
-
-
-@contextmanager
-def _strict_pillow() -> Iterator[None]:
-    """Every format is known to Pillow, and an image somewhat above its limit fails, of which it would only warn."""
-    from PIL import Image
-
-    Image.init()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
-
-
-# Rows are checked
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What all rows together say. `seeds`: one for each row, where the source says none."""
-
-    rows: int
-    models: tuple[str, ...]
-    licences: tuple[str, ...]
-    prompt_of: Callable[[str], int | None] | None
-    seeds: NDArray[np.int64] | None
-
-
-class _Examination:
-    """One reading of all rows. Memory grows by a few numbers for each."""
-
-    def __init__(self, arena: Arena, source: Source, request: Request):
-        self.arena, self.source, self.request = arena, source, request
-        self.by_id = self.seeded = False
-        self.prompt_of: Callable[[str], int | None] | None = None
-        self.models: dict[str, None] = {}
-        self.licences: dict[str, None] = {}
-        self.numbers, self.cells, self.seeds, self.prompts, self.ids = (array("q") for _ in range(5))
-
-    def plan(self) -> _Plan:
-        for row in self.source.rows(False):
-            if not self.numbers:
-                self._decide(row)
-            self._row(row)
-        if not self.numbers:
-            raise DataError(f"{self.source.name!r} lists no images.")
-        if self.by_id and self.request.prompt_set is None:
-            self._refuse_unknown_ids()
-        if not self.by_id and len(self.ids) == len(self.prompts):
-            self._refuse_ids_of_two_prompts()
-        for model in self.models:
-            _existing(self.arena, model)
-        return _Plan(
-            len(self.numbers), (*self.models,), (*self.licences,), self.prompt_of if self.by_id else None,
-            self._checked_seeds(),
-        )  # fmt: skip
-
-    def _decide(self, first: Row) -> None:
-        """The first row says whether rows name prompts by their text or their id, and whether they have seeds."""
-        self.by_id = first.prompt is None and first.prompt_id is not None
-        self.seeded = first.seed is not None
-        if self.by_id:
-            self.prompt_of = _prompt_of(self.arena, self.request.prompt_set)
-
-    def _row(self, row: Row) -> None:
-        fault = self._fault(row)
-        if fault:
-            raise DataError(f"{self.source.where(row.number)} {fault}.")
-        model = row.model or self.request.name or ""
-        prompt = str(self.prompt_of(row.prompt_id or "")) if self.prompt_of else normalised(row.prompt or "")
-        self.models[model] = None
-        if row.licence and len(self.licences) < MOST_LICENCES:
-            self.licences[row.licence] = None
-        self.numbers.append(row.number)
-        self.cells.append(_digest(f"{model}\0{prompt}"))
-        self.prompts.append(int(prompt) if self.by_id else _digest(prompt))
-        if self.seeded:
-            self.seeds.append(int(row.seed or ""))
-        if row.prompt_id is not None and not self.by_id:
-            self.ids.append(_digest(row.prompt_id))
-
-    def _fault(self, row: Row) -> str | None:
-        """What is wrong with a row taken alone."""
-        return (
-            self._fault_of_names(row)
-            or (_fault_of_path(row.path) if row.path else None)
-            or (None if _whole(row.seed) or not self.seeded else f"has the seed {short(row.seed or '')}, not a number")
-            or _fault_of_amount("seconds", row.seconds)
-            or _fault_of_amount("cost_usd", row.cost_usd)
-            or next((f"has the {name} {short(value)}, longer than {most} characters" for name, most in LONGEST.items()
-                     if name != "id" and len(value := getattr(row, name) or "") > most), None)
-        )  # fmt: skip
-
-    def _fault_of_names(self, row: Row) -> str | None:
-        if row.model and self.request.name:
-            return f"names the model {short(row.model)}, and {short(self.request.name)} was given; keep one of the two"
-        model = row.model or self.request.name
-        if model is None or not model.strip():
-            return "names no model; give one with --as"
-        if len(model) > LONGEST_NAME:
-            return f"has the model {short(model)}, longer than {LONGEST_NAME} characters"
-        if (row.seed is not None) is not self.seeded:
-            return f"has {'no' if self.seeded else 'a'} seed, unlike those before; give all rows one, or none"
-        if not self.by_id:
-            if not normalised(row.prompt or "") or "\0" in (row.prompt or ""):
-                return "has no prompt" if row.prompt_id else "has neither prompt nor prompt_id"
-            return None
-        if row.prompt_id is None:
-            return "has no prompt_id, unlike those before"
-        if self.prompt_of and self.prompt_of(row.prompt_id) is None:
-            return f"has the prompt_id {short(row.prompt_id)}, which {self._asked()} does not know"
-        return None
-
-    def _asked(self) -> str:
-        return f"the prompt set {self.request.prompt_set!r}" if self.request.prompt_set else "the arena"
-
-    def _refuse_unknown_ids(self) -> None:
-        ids = np.asarray(self.prompts, np.int64)
-        unknown = {*np.unique(ids).tolist()} - sets.existing(self.arena.store, np.unique(ids).tolist())
-        if unknown:
-            n = int(np.flatnonzero(np.isin(ids, [*unknown]))[0])
-            raise DataError(
-                f"{self.source.where(self.numbers[n])} has the prompt_id {ids[n]}, which the arena does not know; "
-                "import the prompts first, or say whose ids they are with --prompts SET."
-            )
-
-    def _refuse_ids_of_two_prompts(self) -> None:
-        ids, prompts = np.asarray(self.ids), np.asarray(self.prompts)
-        order = np.lexsort((prompts, ids))
-        clash = (np.diff(ids[order]) == 0) & (np.diff(prompts[order]) != 0)
-        if clash.any():
-            first, second = (self.numbers[order[n]] for n in (int(clash.argmax()), int(clash.argmax()) + 1))
-            raise DataError(
-                f"{self.source.where(max(first, second))} has the prompt_id of row {min(first, second)}, and another "
-                "prompt; an id is one prompt's."
-            )
-
-    def _checked_seeds(self) -> NDArray[np.int64] | None:
-        """None where rows have seeds; else the first image of a prompt has 0, the next one 1, in the source's order."""
-        cells = np.asarray(self.cells, np.int64)
-        if not self.seeded:
-            order = np.argsort(cells, kind="stable")
-            new = np.diff(cells[order], prepend=cells[order[:1]] - 1) != 0
-            place = np.arange(len(cells))
-            seeds = np.empty(len(cells), np.int64)
-            seeds[order] = place - np.maximum.accumulate(np.where(new, place, 0))
-            return seeds
-        seeds = np.asarray(self.seeds, np.int64)
-        order = np.lexsort((seeds, cells))
-        twice = (np.diff(cells[order]) == 0) & (np.diff(seeds[order]) == 0)
-        if twice.any():
-            n = int(twice.argmax())
-            first, second = self.numbers[order[n]], self.numbers[order[n + 1]]
-            raise DataError(
-                f"{self.source.where(second)} has the prompt and seed of row {first}; one image has them, remove one."
-            )
-        return None
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
-
-
-def _whole(text: str | None) -> bool:
-    """A whole number of 63 bits."""
-    digits = (text or "").removeprefix("-")
-    return digits.isascii() and digits.isdecimal() and len(digits) < 20 and abs(int(digits)) < 1 << 63
-
-
-def _fault_of_path(path: str) -> str | None:
-    parts = PurePosixPath(path.replace("\\", "/")).parts
-    if "\0" in path or ".." in parts or path.startswith(("/", "\\", "~")) or path[1:2] == ":":
-        return f"has the path {short(path)}, which is not inside the folder; give paths relative to it"
-    return None
-
-
-def _fault_of_amount(name: str, text: str | None) -> str | None:
-    try:
-        value = 0.0 if text is None else float(text)
-    except ValueError:
-        value = math.nan
-    return None if 0 <= value < math.inf else f"has the {name} {short(text or '')}, not a number from 0 upwards"
-
-
-def _prompt_of(arena: Arena, version: str | None) -> Callable[[str], int | None]:
-    """What finds the id that the arena has for a prompt_id: the set's own ids, or places from 0 where it has none."""
-    if version is None:
-        return lambda text: int(text) if _whole(text) else None
-    places = sets.places(arena.store, prompt_sets.one(arena, version).id or 0)
-    named = {place.item: place.prompt_id for place in places if place.item}
-    numbered = {
-        int(place.item) if place.item else place.position: place.prompt_id
-        for place in places
-        if not place.item or _whole(place.item)
-    }
-    return lambda text: named.get(text) or (numbered.get(int(text)) if _whole(text) else None)
-
-
-def _existing(arena: Arena, name: str) -> Contestant | None:
-    """The contestant of this name. Raises UsageError for one that draws images itself."""
-    found = next((one for one in arena.store.contestants() if one.name == name), None)
-    if found and found.backend not in (FOLDER_BACKEND, VOTES_BACKEND):
-        raise UsageError(f"{name!r} draws its images itself (backend {found.backend!r}); choose another name.")
-    return found
-
-
-# Images are read and stored
 
 
 class _Cell(NamedTuple):
@@ -335,14 +90,14 @@ class _Import:
     arena: Arena
     request: Request
     source: Source
-    plan: _Plan
+    plan: Plan
     progress: Progress
     report: Report = field(default_factory=Report)
     done: int = 0
 
     def run(self) -> None:
         self.report.unmatched = self.source.unmatched
-        self.contestants = {name: _existing(self.arena, name) for name in self.plan.models}
+        self.contestants = {name: existing(self.arena, name) for name in self.plan.models}
         self.unreadable: dict[str, list[_Cell]] = {name: [] for name in self.plan.models}
         self.root = Path(os.path.realpath(self.request.folder))
         self.pool = ThreadPoolExecutor(READERS, "importing")
@@ -360,6 +115,8 @@ class _Import:
 
     def _started(self, group: Sequence[tuple[int, Row]]) -> list[_Cell]:
         """The cells of these rows that are missing, on their way; those that are there are counted."""
+        if group[-1][0] >= self.plan.rows:
+            raise DataError(f"{self.source.name!r} changed while it was read; import it again.")
         prompts = self._prompts([row for _, row in group])
         there = self._there({one.id for one in prompts if one.id is not None})
         missing = []
@@ -492,69 +249,3 @@ def _groups(items: Iterable[Any], size: int) -> Iterable[list[Any]]:
     iterator = iter(items)
     while group := list(islice(iterator, size)):
         yield group
-
-
-def read_inside(root: Path, path: str) -> bytes:
-    """A file below `root`, which is a real path. Raises ImageError where it is none, or a link leads out."""
-    if not path:
-        raise ImageError("A row has neither a path nor an image; remove it.")
-    real = os.path.realpath(root / path)
-    if not real.startswith(f"{root}{os.sep}"):
-        raise ImageError(f"{path} leads out of the folder through a link; put the file itself there.")
-    try:
-        found = Path(real).stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise ImageError(f"{path} is no file; give an image.")
-        if found.st_size > LARGEST_FILE:
-            raise ImageError(f"{path} has {found.st_size >> 20} MB, more than {LARGEST_FILE >> 20}; scale it down.")
-        return Path(real).read_bytes()
-    except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ImageError(f"{path} cannot be read ({said}); put it there and import again.") from error
-
-
-def look(content: bytes, name: str) -> tuple[int, int, str]:
-    """Width and height in pixels, upright as EXIF says, and the media type of an image that decodes as a whole.
-
-    Raises ImageError, naming it, for one that does not, or that unfolds to more than MAX_PIXELS.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    if not content:
-        raise ImageError(f"{name} is empty (0 bytes); write it again.")
-    if b"<svg" in content[:1024].lower():
-        raise ImageError(f"{name} is an SVG, a drawing without pixels; save it as PNG.")
-    try:
-        with Image.open(io.BytesIO(content), formats=_formats()) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise _too_large(name)
-            with _one_at_a_time(image.width * image.height):
-                image.load()
-            turned = image.getexif().get(EXIF_ORIENTATION) in TURNED
-            width, height = image.size[::-1] if turned else image.size
-            return width, height, Image.MIME[image.format or ""]
-    except ImageError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is not an image in a format known here; save it as PNG.") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(name) from error
-    except Exception as error:  # decoders raise anything on damaged input: OSError, SyntaxError, struct.error, …
-        raise ImageError(f"{name} is damaged ({' '.join(str(error).split())[:120]}); save it again.") from error
-
-
-@cache
-def _formats() -> list[str]:
-    """Those of FORMATS that this Pillow can read."""
-    from PIL import Image
-
-    Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
-
-
-def _one_at_a_time(pixels: int) -> AbstractContextManager[Any]:
-    return _large if pixels > LARGE_PIXELS else nullcontext()
-
-
-def _too_large(name: str) -> ImageError:
-    return ImageError(f"{name} has more than {MAX_PIXELS:,} pixels; scale it down.")

@@ -79,7 +79,7 @@ def open_source(
         raise UsageError("Images are listed by a manifest or by a pattern; give one of the two.")
     if pattern is not None:
         return _by_pattern(folder, pattern)
-    list_folder_exists(folder)
+    _require_folder(folder)
     manifest = manifest or _manifest_in(folder)
     files = [manifest] if manifest else _parquet_files(folder, split)
     if files and files[0].suffix == ".parquet" and (column := _image_column(files[0], image_column)):
@@ -92,7 +92,7 @@ def open_source(
     return _of_table(manifest, ignore)
 
 
-def list_folder_exists(folder: Path) -> None:
+def _require_folder(folder: Path) -> None:
     """Raises DataError for a folder that is none."""
     if not folder.is_dir():
         raise DataError(f"{str(folder)!r} is {'a file' if folder.exists() else 'not there'}; give the images' folder.")

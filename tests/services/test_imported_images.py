@@ -22,7 +22,9 @@ from arena.bootstrap import Arena
 from arena.domain import FOLDER_BACKEND, Contestant, Generation, ImportedVote, Outcome, Prompt, Side
 from arena.errors import ArenaError, DataError, UsageError
 from arena.services import battles, display, exchange, generation
-from arena.services.imported_images import MAX_PIXELS, Report, Request, import_images, look
+from arena.services.image_files import MAX_PIXELS, look
+from arena.services.imported_images import Report, import_images
+from arena.services.imported_rows import Request
 from arena.services.prompt_sets import import_prompts
 from db import imported as stored
 from tests.conftest import fill_with_swatches
@@ -404,7 +406,7 @@ def test_an_interrupt_of_the_command_says_how_to_go_on(arena: Arena, tmp_path: P
 
 
 def test_the_largest_image_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arena.services.imported_images.MAX_PIXELS", 96)
+    monkeypatch.setattr("arena.services.image_files.MAX_PIXELS", 96)
     assert look(picture(0), "x") == (12, 8, "image/png")
     with pytest.raises(DataError, match="has more than 96 pixels"):
         look(picture(0, size=(97, 1)), "x")
