@@ -335,7 +335,8 @@ def write_images(arena: Arena, contestant_name: str, folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for attempt in attempts:
             if attempt.image:
-                name = f"prompt-{attempt.prompt_id:05d}-seed-{attempt.seed}.png"
+                kind = attempt.image.media_type.rpartition("/")[2]
+                name = f"prompt-{attempt.prompt_id:05d}-seed-{attempt.seed}.{kind}"
                 (folder / name).write_bytes(arena.blobs.get(attempt.image.sha256))
     except OSError as error:
         raise EnvironmentFault(f"The folder {str(folder)!r} cannot be written ({error.strerror}).") from error

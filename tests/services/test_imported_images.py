@@ -163,6 +163,15 @@ def test_what_is_exported_comes_back(seeded: Arena, tmp_path: Path) -> None:
     assert {(a.prompt_id, a.seed, a.image) for a in mine} == {(a.prompt_id, a.seed, a.image) for a in theirs}
 
 
+def test_an_exported_file_is_called_by_its_format(arena: Arena, tmp_path: Path) -> None:
+    made = pictures(tmp_path / "pics", ["a bear.jpg"])
+    (made / "a bear.jpg").write_bytes(picture(0, "JPEG"))
+    bring(arena, made, pattern="{prompt}.jpg")
+    generation.write_images(arena, "Mine", tmp_path / "out")
+    [file] = (tmp_path / "out").iterdir()
+    assert (file.name, file.read_bytes()) == ("prompt-00001-seed-0.jpeg", picture(0, "JPEG"))
+
+
 def test_without_seeds_a_prompts_images_are_counted(arena: Arena, folder: Path) -> None:
     (folder / "manifest.csv").write_text("path,prompt\n0.png,a\n1.png,b\n2.png,a\n3.png,a \n")
     bring(arena, folder)
