@@ -28,10 +28,13 @@ from db.schema import (
     DecisionRow,
     ErasedVoterRow,
     GenerationRow,
+    ImageSourceRow,
     ImportedVoteRow,
     JudgeRow,
     OwnPromptRow,
     PromptRow,
+    PromptSetMemberRow,
+    PromptSetRow,
     ProtocolRow,
     ScoreRow,
     SkipRow,
@@ -116,13 +119,25 @@ def _images(at: Moment) -> Iterator[Row]:
         select(
             *_columns(GenerationRow), ContestantRow.name.label("model"), ContestantRow.fingerprint,
             PromptRow.text.label("prompt"), PromptRow.source.label("prompt_source"),
+            ImageSourceRow.path.label("source_path"), ImageSourceRow.licence.label("source_licence"),
         )
+        .outerjoin(ImageSourceRow, ImageSourceRow.generation_id == GenerationRow.id)
         .join(ContestantRow, ContestantRow.id == GenerationRow.contestant_id)
         .join(PromptRow, PromptRow.id == GenerationRow.prompt_id)
         .order_by(GenerationRow.id)
     )  # fmt: skip
     for row in at._stream(query):
         yield {**row, "hidden": row["id"] in at.withdrawn.generations}
+
+
+def _prompt_sets(at: Moment) -> Iterator[Row]:
+    return at._stream(select(*_columns(PromptSetRow)).order_by(PromptSetRow.id))
+
+
+def _members(at: Moment) -> Iterator[Row]:
+    query = select(*_columns(PromptSetMemberRow, "prompt_key"), PromptRow.text.label("prompt"))
+    query = query.join(PromptRow, PromptRow.id == PromptSetMemberRow.prompt_id)
+    return at._stream(query.order_by(PromptSetMemberRow.set_id, PromptSetMemberRow.position))
 
 
 def _voters(at: Moment) -> Iterator[Row]:
@@ -222,7 +237,8 @@ def _snapshots(at: Moment) -> Iterator[Row]:
 
 
 QUERIES: dict[str, Callable[[Moment], Iterator[Row]]] = {
-    "prompts": _prompts, "contestants": _contestants, "images": _images, "voters": _voters, "battles": _battles,
+    "prompts": _prompts, "prompt_sets": _prompt_sets, "members": _members, "contestants": _contestants,
+    "images": _images, "voters": _voters, "battles": _battles,
     "ledger": _ledger, "imported": _imported, "votes": _votes, "judges": _judges, "verdicts": _verdicts,
     "scores": _scores, "snapshots": _snapshots,
 }  # fmt: skip
@@ -287,7 +303,8 @@ def _count_on(session: Session) -> None:
     if session.get_bind().dialect.name != "postgresql":
         return
     for row in (
-        PromptRow, ContestantRow, GenerationRow, BattleRow, VoteRow, VoteExclusionRow, ImportedVoteRow, BallotRow,
+        PromptRow, PromptSetRow, ContestantRow, GenerationRow, BattleRow, VoteRow, VoteExclusionRow, ImportedVoteRow,
+        BallotRow,
         VerdictRow, ScoreRow,
     ):  # fmt: skip
         table = row.__tablename__
@@ -316,8 +333,24 @@ def _put_contestants(to: Arrival, rows: list[Row]) -> None:
             to._decide(Topic.SHARE, row["id"], Action.SET, share=row["share"])
 
 
+def _put_prompt_sets(to: Arrival, rows: list[Row]) -> None:
+    to._add(PromptSetRow, rows)
+
+
+def _put_members(to: Arrival, rows: list[Row]) -> None:
+    to._add(PromptSetMemberRow, ({**row, "prompt_key": ballots.key(row["prompt"])} for row in rows))
+
+
 def _put_images(to: Arrival, rows: list[Row]) -> None:
     to._add(GenerationRow, rows)
+    to._add(
+        ImageSourceRow,
+        (
+            {"generation_id": row["id"], "path": row["source_path"], "licence": row["source_licence"]}
+            for row in rows
+            if row["source_path"] is not None
+        ),
+    )
     for row in rows:
         if row["hidden"]:
             to._decide(Topic.IMAGE, row["id"], Action.HIDE)
@@ -427,7 +460,8 @@ def _put_snapshots(to: Arrival, rows: list[Row]) -> None:
 
 
 PUTS: dict[str, Callable[[Arrival, list[Row]], None]] = {
-    "prompts": _put_prompts, "contestants": _put_contestants, "images": _put_images, "voters": _put_voters,
+    "prompts": _put_prompts, "prompt_sets": _put_prompt_sets, "members": _put_members,
+    "contestants": _put_contestants, "images": _put_images, "voters": _put_voters,
     "battles": _put_battles, "ledger": _put_ledger, "imported": _put_imported, "votes": _put_votes,
     "judges": _put_judges, "verdicts": _put_verdicts, "scores": _put_scores, "snapshots": _put_snapshots,
 }  # fmt: skip

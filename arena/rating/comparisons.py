@@ -226,6 +226,18 @@ def _numbered_by_content(
     return np.repeat(place, np.diff(np.append(starts, len(cluster))))
 
 
+def numbered_by_content(
+    cluster: NDArray[np.int64], cell: NDArray[np.int64], count: Floats, weight: Floats
+) -> NDArray[np.int64]:
+    """Clusters (n,) in any order renumbered by their rows; the votes of a negative one stand alone and keep it."""
+    if not len(cluster):
+        return cluster
+    order = np.argsort(cluster, kind="stable")
+    found = np.empty(len(cluster), np.int64)
+    found[order] = _numbered_by_content(cluster[order], cell[order], count[order], weight[order])
+    return np.where(cluster < 0, cluster, found)
+
+
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The finaliser of SplitMix64: a bijection of 64-bit numbers that looks random."""
     values = (values + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)

@@ -35,7 +35,7 @@ from arena.errors import DataError, UsageError
 from arena.rating import bradley_terry as bt
 from arena.rating import uncertainty
 from arena.rating.bradley_terry import SCALE, Ties
-from arena.rating.comparisons import Comparisons, Floats, Ints
+from arena.rating.comparisons import Code, Comparisons, Floats, Ints, numbered_by_content
 from arena.rating.covariates import one_row_each
 from arena.rating.uncertainty import LEVEL
 
@@ -116,7 +116,11 @@ def by_category(
     left, right, outcome, category = (np.asarray(array) for array in (left, right, outcome, category))
     count = np.ones(len(left)) if count is None else np.asarray(count, np.float64)
     weight = count if weight is None else np.asarray(weight, np.float64)
-    # In one order, since a sum of fractions depends on it.
+    # In one order, since a sum of fractions depends on it; and whatever the voters are called.
+    if cluster is not None:
+        part = np.unique(category.astype(str), return_inverse=True)[1]
+        cell = ((part * len(contestants) + left) * len(contestants) + right) * len(Code) + outcome
+        cluster = numbered_by_content(np.asarray(cluster, np.int64), cell.astype(np.int64), count, weight)
     voter = np.zeros(len(left)) if cluster is None else cluster
     order = np.lexsort((weight, count, outcome, right, left, category, voter))
     whole = one_row_each(

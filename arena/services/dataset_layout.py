@@ -38,6 +38,15 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "prompts": pa.schema(
         {"id": _ID, "text": _TEXT, "category": _TEXT, "tags": pa.list_(_TEXT), "source": _TEXT, "retired": _BOOL}
     ),
+    "prompt_sets": pa.schema(
+        {"id": _ID, "name": _TEXT, "sha256": _TEXT, "source": _TEXT, "licence": _TEXT, "at": _TIME}
+    ),
+    "members": pa.schema(
+        {
+            "set_id": _ID, "position": _WHOLE, "prompt_id": _ID, "prompt": _TEXT, "item": _TEXT, "category": _TEXT,
+            "tags": pa.list_(_TEXT), "licence": _TEXT, "details": _TEXT,
+        }
+    ),
     "contestants": pa.schema(
         {
             "id": _ID, "name": _TEXT, "backend": _TEXT, "settings": _TEXT, "card": _TEXT, "fingerprint": _TEXT,
@@ -48,7 +57,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         {
             "id": _ID, "model": _TEXT, "prompt": _TEXT, "image": IMAGE, "contestant_id": _ID, "prompt_id": _ID,
             "seed": _ID, "sha256": _TEXT, "width": _WHOLE, "height": _WHOLE, "media_type": _TEXT, "seconds": _REAL,
-            "cost_usd": _REAL, "cost_source": _TEXT, "failure": _TEXT, "hidden": _BOOL, "at": _TIME,
+            "cost_usd": _REAL, "cost_source": _TEXT, "failure": _TEXT, "source_path": _TEXT, "source_licence": _TEXT,
+            "hidden": _BOOL, "at": _TIME,
             "c2pa": pa.binary(),
         }
     ),
@@ -97,6 +107,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 }  # fmt: skip
 ABOUT = {
     "prompts": "what the models were asked for",
+    "prompt_sets": "prompts that were imported together, with their source and licence",
+    "members": "which prompts are in which set, and what the set says of them",
     "contestants": "the models, with the settings that are their identity",
     "images": "every attempt: the image as it was stored, or why it failed",
     "voters": "people under random keys, and judges",
@@ -109,7 +121,7 @@ ABOUT = {
     "scores": "automatic scores, each with its protocol",
 }
 AS_JSON = {
-    "contestants": ("settings", "card"), "judges": ("settings",), "verdicts": ("answers",),
+    "members": ("details",), "contestants": ("settings", "card"), "judges": ("settings",), "verdicts": ("answers",),
     "scores": ("protocol_settings", "details"),
 }  # fmt: skip
 """Columns that are JSON text in a file."""

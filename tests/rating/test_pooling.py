@@ -368,3 +368,17 @@ def test_models_that_all_slices_together_cannot_rate_are_named() -> None:
     wider = {name: replace(part, contestants=(*part.contestants, "new")) for name, part in slices.items()}
     result = pool(wider)
     assert result.contestants == NAMES[:3] and "never compared" in result.unrated["new"]
+
+
+def test_the_names_of_voters_change_no_bit() -> None:
+    rng = np.random.default_rng(3)
+    n, size = 300, 5
+    left = rng.integers(0, size, n)
+    right = (left + rng.integers(1, size, n)) % size
+    outcome, category = rng.integers(0, 4, n), rng.integers(0, 3, n).astype(str)
+    voter = rng.integers(0, 40, n)
+    found = []
+    for names in (np.arange(40), rng.permutation(40), rng.integers(0, 1 << 62, 40)):
+        pooled = pool(by_category(NAMES[:size], left, right, outcome, category, cluster=names[voter]))
+        found.append(b"".join(part.ratings.tobytes() + part.half_widths.tobytes() for part in pooled.slices))
+    assert found[0] == found[1] == found[2]

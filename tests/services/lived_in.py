@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 from arena.bootstrap import Arena
-from arena.domain import Contestant, Generation, Protocol, ReasonTag, RunKind, Score
+from arena.domain import Contestant, Generation, ImageRef, Protocol, ReasonTag, RunKind, Score
 from arena.services import (
     battles,
     board_table,
@@ -15,12 +15,15 @@ from arena.services import (
     moderation,
     own_prompts,
     personal,
+    prompt_sets,
     runs,
     snapshots,
 )
 from arena.services.judging import Request
 from arena.services.moderation import Admin
+from db import imported
 from db.decisions import Action, Topic
+from db.imported import Attempt, Source
 from db.own_prompts import OwnPrompts
 from db.voting import Voting
 from tests.conftest import fill_with_swatches
@@ -47,6 +50,9 @@ def lived_in(arena: Arena, folder: Path) -> Arena:
     _gestures(arena)
     (folder / "votes.csv").write_text(VOTES)
     exchange.import_votes(arena, folder / "votes.csv")
+    (folder / "set.csv").write_text("prompt,category,tag\na card number 1,cards,plain\na card of a set,cards,set\n")
+    prompt_sets.import_prompts(arena, folder / "set.csv", licence="CC0-1.0", ignore=("tag",))
+    _brought(arena)
     judging.run(arena, Request("scripted:brightest"))
     _own_prompt(arena)
     _moderated(arena)
@@ -66,6 +72,19 @@ def _failing(arena: Arena, contestant: Contestant) -> None:
             Generation(contestant.id or 0, prompts[1].id or 0, 0, failure="too large"),
         ]
     )
+
+
+def _brought(arena: Arena) -> None:
+    """A picture that was not made here, by a model of that name."""
+    content = arena.blobs.get(_images(arena, "Swatch A")[0].sha256)
+    prompt = arena.store.prompts()[0]
+    attempt = Attempt(prompt, 1, Source("one/a.png", "CC0-1.0"), ImageRef(arena.blobs.put(content), 8, 8))
+    imported.add(arena.store, Contestant("Brought", "folder", {"digest": "ab"}), [attempt])
+
+
+def _images(arena: Arena, name: str) -> list[ImageRef]:
+    made = arena.store.generations(arena.store.contestant(name).id or 0, images_only=True)
+    return [one.image for one in made if one.image]
 
 
 def _vote(arena: Arena, voter: str, n: int) -> None:

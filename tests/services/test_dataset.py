@@ -25,6 +25,8 @@ from arena.services.dataset_export import Options, board_bytes, export, opaque, 
 from arena.services.dataset_import import checked, import_into
 from arena.services.rating_files import rate
 from arena.settings import load_settings
+from db import imported as sources
+from db import prompt_sets as stored_sets
 from db import transfer
 from db.schema import Base
 from tests.services.lived_in import SECRETS, lived_in
@@ -134,6 +136,18 @@ def test_an_import_exports_the_same_files_again(
     assert snapshots.opened(second, kept) == snapshots.opened(arena, kept)
 
 
+def test_sets_of_prompts_and_sources_of_images_go_along(exported: tuple[Arena, Path], new_arena: NewArena) -> None:
+    arena, folder = exported
+    second = new_arena("second", "sqlite")
+    import_into(second, checked(folder))
+    [before], [after] = (stored_sets.stored(one.store) for one in (arena, second))
+    assert after == before and after.licence == "CC0-1.0"
+    for read in (stored_sets.members, stored_sets.prompt_keys):
+        assert read(second.store, after.id or 0) == read(arena.store, before.id or 0)
+    [brought] = [row["id"] for row in table(folder, "images") if row["model"] == "Brought"]
+    assert sources.source(second.store, brought) == sources.Source("one/a.png", "CC0-1.0")
+
+
 def test_to_move_everything_goes_along(exported: tuple[Arena, Path], new_arena: NewArena, tmp_path: Path) -> None:
     arena, folder = exported
     done = export(arena, tmp_path / "all", Options(everything=True))
@@ -150,7 +164,7 @@ def test_every_table_is_exported_or_stays_for_a_reason() -> None:
     goes = {
         "prompts", "contestants", "generations", "voters", "battles", "skips", "votes", "vote_exclusions", "vote_tags",
         "imported_votes", "ballots", "own_prompts", "judges", "verdicts", "verdict_battles", "protocols", "scores",
-        "snapshots", "decisions",
+        "snapshots", "decisions", "prompt_sets", "prompt_set_members", "image_sources",
     }  # fmt: skip
     stays = {
         "erased_voters": "who asked to be forgotten is in no table",
@@ -159,8 +173,7 @@ def test_every_table_is_exported_or_stays_for_a_reason() -> None:
         "verdict_claims": "of a run at work", "runs": "of this machine", "reference_sets": "files of this machine",
         "boards": "derived", "ratings": "derived", "rating_checkpoints": "derived",
     }  # fmt: skip
-    later = {"prompt_sets", "prompt_set_members", "image_sources"}
-    assert {*Base.metadata.tables} - later == goes | {*stays}
+    assert {*Base.metadata.tables} == goes | {*stays}
     assert {*transfer.QUERIES} == {*transfer.PUTS} == {*layout.SCHEMAS, "snapshots"}
 
 
@@ -246,7 +259,7 @@ def test_the_card_names_every_table_and_its_files_exist(exported: tuple[Arena, P
     for config in card["configs"]:
         for file in config["data_files"]:
             assert [*folder.glob(file["path"])], file
-    assert {file["split"] for file in card["configs"][7]["data_files"]} == {"people", "judges", "aside"}
+    assert {file["split"] for file in card["configs"][9]["data_files"]} == {"people", "judges", "aside"}
     images = [row for row in table(folder, "images") if row["image"]]
     assert f"{len(images):,} images, 2 failed attempts" in text and "- user: 5" in text
     assert "| Swatch A |" in text
@@ -263,7 +276,8 @@ def test_images_are_the_stored_bytes_and_hubs_are_told_so(exported: tuple[Arena,
 
 def test_people_s_votes_are_a_file_that_arena_rate_reads(exported: tuple[Arena, Path]) -> None:
     arena, folder = exported
-    rated = {row.model: row.rating for row in rate(folder / "data/votes/people-00000.parquet").board}
+    file = folder / "data/votes/people-00000.parquet"
+    rated = {row.model: row.rating for row in rate(file, cluster="none").board}  # one vote here has no voter
     board = {row.name: row.rating for row in leaderboard.leaderboard(arena).rows if row.rating is not None}
     assert {name: rating for name, rating in rated.items() if rating is not None} == pytest.approx(board)
 
@@ -378,7 +392,11 @@ def _set(name: str, value: object) -> Callable[[list[dict[str, Any]]], None]:
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        ("images", lambda rows: rows[0]["image"].update(bytes=b"not it"), "is not the one its sha256 names"),
+        (
+            "images",
+            lambda rows: next(row for row in rows if row["image"])["image"].update(bytes=b"not it"),
+            "is not the one its sha256 names",
+        ),
         ("battles", _set("left_id", 10**6), "'battles' holds what no arena can"),
         ("ledger", _set("outcome", "perhaps"), "'ledger' holds what no arena can"),
         ("imported", _set("model_a", "nobody"), "'imported' holds what no arena can"),
@@ -433,7 +451,7 @@ def test_the_card_may_be_edited(exported: tuple[Arena, Path]) -> None:
     _, folder = exported
     (folder / "README.md").write_text("# Mine")
     shutil.rmtree(folder / ".git", ignore_errors=True)
-    assert checked(folder).rows["prompts"] == 6
+    assert checked(folder).rows["prompts"] == 7
 
 
 def test_imports_are_seen_whole_or_not_at_all(exported: tuple[Arena, Path], new_arena: NewArena) -> None:
