@@ -162,7 +162,8 @@ def hidream() -> Any:
     return HiDreamImagePipeline(
         scheduler=flow(), vae=vae(blocks=1, shift_factor=0.1, scaling_factor=0.4), text_encoder=clip(),
         tokenizer=tokenizer(), text_encoder_2=clip(), tokenizer_2=tokenizer(), text_encoder_3=t5(),
-        tokenizer_3=tokenizer(128), text_encoder_4=language_model("Llama"), tokenizer_4=tokenizer(128), transformer=network,
+        tokenizer_3=tokenizer(128), text_encoder_4=language_model("Llama"), tokenizer_4=tokenizer(128),
+        transformer=network,
     )  # fmt: skip
 
 
