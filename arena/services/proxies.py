@@ -7,6 +7,7 @@ A judge says which of two images is better. A score of a whole model, such as FI
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -249,13 +250,15 @@ def left_chance(row: Words) -> float:
 
 def _scores(arena: Arena, votes: _Votes) -> Iterable[Proxy | None]:
     """Each column of comparable scores of two models or more, as a judge that prefers the model with the better one."""
-    for column in benchmarks.columns(arena):
+    columns = benchmarks.columns(arena)
+    of_one_name = Counter(column.metric for column in columns)
+    for column in columns:
         value = dict.fromkeys(votes.names, np.nan)
         value |= {score.subject: benchmarks.best_guess(score) for score in column.scores if score.subject in value}
         better = np.array([value[name] for name in votes.names]) * (1 if column.higher_is_better else -1)
         left, right = better[votes.left], better[votes.right]
         codes = np.where(np.isnan(left) | np.isnan(right), NOT_ASKED, ratings.preference(left, right))
-        name = f"{column.metric} · {column.reference}" if column.reference else column.metric
+        name = f"{column.metric} · {column.reference}" if of_one_name[column.metric] > 1 else column.metric
         yield votes.held(
             name,
             f"{column.protocol.id} {column.protocol.fingerprint[:12]}",
