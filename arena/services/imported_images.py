@@ -34,9 +34,8 @@ if TYPE_CHECKING:
 
 READERS = 8
 """Threads that read, decode and keep images. More than cores: they wait for the disk as well."""
-GROUP = 64
-"""Images that are stored together; two groups are lost at most when the import is stopped."""
 AHEAD = 2
+"""Groups of images that are read before one is stored: so many are lost when the import is stopped, and read again."""
 MOST_UNREADABLE = 1000
 """So many first images that cannot be used are the folder's fault, not theirs."""
 SHOWN = 20
@@ -103,7 +102,7 @@ class _Import:
         self.pool = ThreadPoolExecutor(READERS, "importing")
         waiting: deque[list[_Cell]] = deque()
         try:
-            for group in _groups(enumerate(self.source.rows(True)), GROUP):
+            for group in _groups(enumerate(self.source.rows(True)), self.source.at_once):
                 waiting.append(self._started(group))
                 while len(waiting) > AHEAD:
                     self._keep(waiting.popleft())

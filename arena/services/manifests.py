@@ -53,13 +53,14 @@ class Row(NamedTuple):
 class Source:
     """`rows(contents)`: all rows, with the images' bytes only if asked for. `where` names a row to the reader.
 
-    `unmatched`: images in the folder that the pattern does not fit.
+    `unmatched`: images in the folder that the pattern does not fit. `at_once`: how many rows may be held together.
     """
 
     name: str
     rows: Callable[[bool], Iterator[Row]]
     where: Callable[[int], str]
     unmatched: tuple[str, ...] = ()
+    at_once: int = 64
 
 
 def open_source(
@@ -242,13 +243,15 @@ def _of_dataset(files: Sequence[Path], image: str, ignore: Sequence[str]) -> Sou
         shard = bisect.bisect_left(starts, number) - 1
         return f"Row {number - starts[shard]} of {files[shard].name!r} (the first image is row 1)"
 
-    return Source(files[0].name, rows, where)
+    return Source(files[0].name, rows, where, at_once=EMBEDDED_ROWS)
 
 
 def _dataset_rows(file: Path, number: int, image: str, known: dict[str, str], contents: bool) -> Iterator[Row]:
     from pyarrow import parquet
 
-    with parquet.ParquetFile(file, buffer_size=1 << 20) as opened:
+    # Without pre-buffering, memory is bounded by the row groups that images come in (a hundred rows each, as
+    # Hugging Face writes them), not by several of them.
+    with parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as opened:
         struct = pa.types.is_struct(opened.schema_arrow.field(image).type)
         picture = ([image] if contents else [f"{image}.path"]) if struct else ([image] if contents else [])
         size = EMBEDDED_ROWS if contents else 4096
