@@ -60,12 +60,13 @@ def test_a_board_of_ones_own_and_its_deletion(voter: Voter, axe: Axe) -> None:
     settled(page)
     assert axe(page) == []
     with page.expect_download(timeout=PATIENCE) as download:
-        page.get_by_role("button", name="as CSV").click()
+        page.get_by_role("button", name="votes as CSV").click()
     assert len(download.value.path().read_text().splitlines()) == 41
 
     page.get_by_text("Delete my data").first.click()
     button = page.get_by_role("button", name="Delete my data")
     assert button.is_disabled() and leaderboard.leaderboard(arena).votes == whole
+    settled(page)
     page.get_by_text("know that this cannot be undone").click()
     page.locator("button:enabled", has_text="Delete my data").click()
     page.get_by_text("40 votes no longer count").wait_for(timeout=PATIENCE)
@@ -123,7 +124,7 @@ def test_the_admin_page_is_in_no_menu_and_its_token_in_no_log(voter: Voter, axe:
     assert axe(page) == []
     page.get_by_label("Reason").first.fill("broken weights")
     page.get_by_role("button", name="Retire").click()
-    page.get_by_text("is drawn no more").wait_for(timeout=PATIENCE)
+    page.get_by_text("Zebulon Prime is drawn no more").wait_for(timeout=PATIENCE)
     [row] = moderation.log(arena)
     assert (row.admin, row.reason) == ("Ada", "broken weights")
     page.reload()
