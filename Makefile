@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint lock bench-generation bench-fid bench-fid-protocols bench-memory bench-teddies bench-ratings bench-board bench-app bench-app-board bench-judge bench-judge-endpoint bench-judge-injection bench-frechet bench-import simulate-fid simulate-coverage simulate-matchmaking install clean
+.PHONY: demo test lint lock bench-generation bench-fid bench-fid-protocols bench-memory bench-teddies bench-ratings bench-board bench-app bench-app-board bench-judge bench-judge-endpoint bench-judge-injection bench-frechet bench-import bench-export simulate-fid simulate-coverage simulate-matchmaking install clean
 
 demo: install
 	@exec $(BIN)/arena demo
@@ -31,6 +31,10 @@ bench-fid: install
 # Peak memory of `arena stats` from 500 to 50,000 images.
 bench-memory: install
 	$(BIN)/python benchmarks/statistics_memory.py
+
+# Peak memory of `arena export` and `arena import` from 100 to 1,600 MB of images.
+bench-export: install
+	$(BIN)/python benchmarks/export_memory.py
 
 # How far apart are the protocols of FID on the same images?
 bench-fid-protocols: install
