@@ -176,10 +176,10 @@ def perform_all(arena: Arena, voter_id: str, acts: Iterable[Act], sitting: Sitti
 
     What follows a failed one waits for it: a vote must not be taken back before it was cast.
     """
-    sitting.notice = ""
     for act in acts:
         if act.id in sitting.settled:
-            continue
+            continue  # sent again while it was on its way; what was said of it stands
+        sitting.notice = ""
         try:
             act.perform(arena, voter_id, sitting)
         except DuplicateVote:

@@ -36,10 +36,18 @@ CHROMIUM_ARGUMENTS = [
 PATIENCE = 30_000  # milliseconds; a shared machine may be slow
 
 
+LONG = "a very long wish, " * 556 + "and its end"
+"""10,019 characters."""
+
+
 def fill(data_dir: Path, prompts: int = 24) -> Arena:
     """Four contestants with an image of every prompt; every other prompt tries to break out of the page."""
     arena = open_arena(load_settings(data_dir=data_dir), prepare=True)
-    arena.store.add_prompts(Prompt(HOSTILE.format(n=n) if n % 2 else f"a calm card number {n}") for n in range(prompts))
+    arena.store.add_prompts(
+        Prompt(HOSTILE.format(n=n), "hostile") if n % 2 else Prompt(f"a calm card number {n}", "calm")
+        for n in range(prompts)
+    )
+    arena.store.add_prompts([Prompt(LONG, "endless")])
     for name in NAMES:
         arena.store.add_contestant(Contestant(name, "swatch", {"tint": name}))
     generation.fill(arena, generation.plan(arena), create_backend)
@@ -122,7 +130,7 @@ class Voter:
 
     def settled(self) -> None:
         """Until the server has confirmed every press."""
-        self.page.wait_for_function("sessionStorage.getItem('arena-unacked-ballots') === '[]'", timeout=PATIENCE)
+        self.page.wait_for_function("sessionStorage.getItem('arena-unacked-acts') === '[]'", timeout=PATIENCE)
 
     @property
     def id(self) -> str:
@@ -153,9 +161,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         arena.store.engine.dispose()
 
 
-@pytest.fixture(scope="module")
-def context(server: Server) -> Iterator[Any]:
-    """One browser profile: what Streamlit's bundle costs is paid once."""
+@pytest.fixture(scope="session")
+def context() -> Iterator[Any]:
+    """One browser profile: what starting it costs is paid once."""
     executable = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
     if executable is None:
         if os.environ.get("CI"):

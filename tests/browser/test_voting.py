@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 from typing import Any
 
 import pytest
 
+from arena.services import display
 from arena.services.leaderboard import leaderboard
 from tests.browser.conftest import NAMES, PATIENCE, Axe, Server, Voter
 
@@ -47,12 +49,12 @@ def test_twenty_presses_are_twenty_votes_in_order_and_move_the_board(voter: Vote
     voter.page.get_by_role("link", name="Leaderboard").click()
     board = leaderboard(voter.server.arena)
     voter.page.get_by_text(f"Computed from {board.votes} votes").wait_for(timeout=PATIENCE)
-    cells = voter.page.locator('[data-testid="stDataFrame"] [role="gridcell"]')
-    cells.first.wait_for(state="attached", timeout=PATIENCE)
-    shown = cells.all_text_contents()
-    # After the name come the rating, its interval, the chance of the first place, and Elo.
-    elo = {row.name: row.elo for row in board.rows}
-    assert {name: float(shown[shown.index(name) + 4]) for name in elo} == pytest.approx(elo)
+    heads = [head.split("\n")[0] for head in voter.page.locator(".board thead th").all_inner_texts()]
+    cells = {
+        row.locator("th a").inner_text(): row.locator("th, td").all_inner_texts()[heads.index("Elo")]
+        for row in voter.page.locator(".board tbody tr").all()
+    }
+    assert cells == {row.name: f"{row.elo:.1f}" for row in board.rows}
     assert board.votes == 20
     assert "libtorch" not in voter.server.memory_maps()
 
@@ -116,7 +118,7 @@ def test_buttons_vote_and_the_reveal_tells_of_the_battle_before(voter: Voter) ->
     told = voter.page.locator(".maker .name").all_text_contents()
     assert told == [names[battle.left.contestant_id], names[battle.right.contestant_id]]
     assert f"{told[1]} was expected to score" in (voter.page.locator(".why").text_content() or "")
-    assert [gain[0] for gain in voter.page.locator(".maker .gain").all_text_contents()] == ["−", "+"]
+    assert [gain[0] for gain in voter.page.locator(".maker .gain").all_text_contents()] == ["▼", "▲"]
     voter.page.reload()
     assert voter.shown() == last
 
@@ -165,19 +167,43 @@ def test_presses_survive_a_killed_server_and_a_reload(voter: Voter) -> None:
 
 
 def test_nothing_tells_the_makers_before_the_vote(voter: Voter) -> None:
+    """All that the browser received before the vote: every answer with its headers, every frame, the page itself."""
     seen = Everything(voter.page)
     voter.open()
-    voter.shown()
+    token = voter.shown()
+    voter.page.keyboard.press("z")
+    voter.page.keyboard.press("ArrowRight")
+    voter.page.locator('dialog.zoom img[src$="/right/full"]').wait_for(timeout=PATIENCE)
+    voter.page.keyboard.press("Escape")
+    voter.page.keyboard.press("x")
+    sizes = voter.page.locator(".frame img").evaluate_all("(all) => all.map((one) => one.naturalWidth)")
     voter.page.wait_for_timeout(300)
     before = seen.text() + voter.page.content() + str(voter.page.locator(".surface").inner_html())
     secrets = secrets_of(voter.server)
+    assert len(secrets) > 300
     assert [secret for secret in secrets if secret in before] == []
-    assert seen.pictures and all(not {"etag", "last-modified"} & headers.keys() for headers in seen.pictures)
-    assert seen.elsewhere == []
+    assert seen.elsewhere == [] and sizes == [1024, 1024]
+    same_but_for_their_content(seen, token)
 
     voter.press("ArrowLeft")
     voter.settled()
     assert any(name in seen.text() for name in NAMES), "the search above would not have found a name"
+
+
+def same_but_for_their_content(seen: Everything, token: str) -> None:
+    """Pictures have the same headers, and both of a pair the same length, a multiple of 16 KiB."""
+    assert len(seen.pictures) >= 10
+    varying = {"date", "content-length"}
+    headers = {tuple(sorted((k, v) for k, v in one.items() if k not in varying)) for one in seen.pictures.values()}
+    (only,) = headers
+    assert not {"etag", "last-modified", "content-disposition", "content-encoding"} & dict(only).keys()
+    assert dict(only)["content-type"] == "image/jpeg"
+    lengths = {url: int(one["content-length"]) for url, one in seen.pictures.items()}
+    assert all(length % (16 * 1024) == 0 for length in lengths.values())
+    for url, length in lengths.items():
+        if "/left" in url and (other := lengths.get(url.replace("/left", "/right"))):
+            assert length == other
+    assert any(token in url for url in lengths)
 
 
 class Everything:
@@ -186,7 +212,7 @@ class Everything:
     def __init__(self, page: Any):
         self.received: list[Any] = []
         self.frames: list[str] = []
-        self.pictures: list[dict[str, str]] = []
+        self.pictures: dict[str, dict[str, str]] = {}
         self.elsewhere: list[str] = []
         page.on("response", self._note)
         page.on("websocket", lambda socket: socket.on("framereceived", self._frame))
@@ -197,7 +223,7 @@ class Everything:
         if not response.url.startswith("http://localhost:"):
             self.elsewhere.append(response.url)
         if "/img/" in response.url:
-            self.pictures.append(response.headers)
+            self.pictures[response.url] = response.headers
         if "/static/" not in response.url:  # Streamlit's own bundles
             self.received.append(response)
 
@@ -210,11 +236,14 @@ class Everything:
 
 
 def secrets_of(server: Server) -> list[str]:
-    store = server.arena.store
-    told = list(NAMES)
-    for contestant in store.contestants():
+    """Names, settings, fingerprints and hashes of contestants and of their pictures, stored and shown."""
+    arena = server.arena
+    told = [*NAMES, "swatch", "fingerprint", "contestant", "sha256"]
+    for contestant in arena.store.contestants():
         told += [contestant.fingerprint, contestant.fingerprint[:12]]
-        told += [one.image.sha256 for one in store.generations(contestant.id or 0) if one.image]
+        for image in [one.image for one in arena.store.generations(contestant.id or 0) if one.image]:
+            shown = hashlib.sha256(display.rendition(arena, image, display.Size.PAIR)).hexdigest()
+            told += [image.sha256, image.sha256[:12], shown, shown[:12]]
     return told
 
 

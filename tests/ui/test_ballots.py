@@ -152,7 +152,8 @@ def test_a_report_thanks_and_a_reason_says_nothing(seeded: Arena) -> None:
     one, two = battles.open_battles(seeded, VOTER, n=2)
     sitting = Sitting()
     perform_all(seeded, VOTER, [Report("r", one.token, ReportReason.BROKEN, Side.LEFT)], sitting)
-    assert sitting.notice.startswith("Thank you")
+    perform_all(seeded, VOTER, [Report("r", one.token, ReportReason.BROKEN, Side.LEFT)], sitting)
+    assert sitting.notice.startswith("Thank you"), "what is sent again takes no sentence away"
     perform_all(seeded, VOTER, [vote(two.token), Tag("t", two.token, ReasonTag.TEXT)], sitting)
     assert sitting.notice == "" and Voting(seeded.store).tags() == {1: [ReasonTag.TEXT]}
     assert [(r.reason, r.side) for r in Voting(seeded.store).reports()] == [(ReportReason.BROKEN, Side.LEFT)]

@@ -18,7 +18,8 @@ const FLASH_MS = 160;
 const LONG_PROMPT = 110; // characters: about what fits in the large type
 const SWIPE_PX = 60;
 const SILENT = "No answer from the server. Your last votes are kept here and will be sent as soon as it is back.";
-const BLIND_HINT = "Who made them is told after your vote.";
+const TOUCH_HINT = matchMedia("(pointer: coarse)").matches ? "Swipe to the better one, left or right. " : "";
+const BLIND_HINT = `${TOUCH_HINT}Who made them is told after your vote.`;
 const NAMED_HINT = "The makers are shown, so an answer is kept, and counts on no leaderboard.";
 
 const surfaces = new WeakMap();
@@ -53,6 +54,7 @@ class Surface {
     this.zoom = new Zoom(this.$("dialog.zoom"));
     this.report = new Report(this.$("dialog.report"), (reason, side) => this.complain(reason, side));
     this.listen();
+    stayClear(root);
     this.timer = setInterval(() => this.resend(), 500);
   }
 
@@ -104,6 +106,9 @@ class Surface {
       this.known = new Set(this.unacked.map((act) => act.token));
     }
     this.place = place;
+    this.el.dataset.category = place.category ?? "";
+    this.el.dataset.mode = place.names ? "names" : "";
+    this.$(".places").hidden = !categories.length;
     const options = [new Option("All categories", ""), ...categories.map((name) => new Option(name, name))];
     const same = options.map((one) => one.value).join("\n") === [...this.$(".category")].map((one) => one.value).join("\n");
     if (!same) this.$(".category").replaceChildren(...options);
@@ -222,7 +227,7 @@ class Surface {
       const image = pair.images[SIDES.indexOf(side)];
       image.alt = `Picture ${LETTERS[place]}`;
       this.frames[i].replaceChildren(image);
-      this.el.querySelectorAll(".by")[i].textContent = pair.names ? ` · ${pair.names[SIDES.indexOf(side)]}` : "";
+      this.el.querySelectorAll("figcaption")[i].replaceChildren(...caption(place, pair.names?.[SIDES.indexOf(side)]));
     });
   }
 
@@ -240,7 +245,7 @@ class Surface {
   }
 
   tell(told) {
-    this.$(".reveal").hidden = !told;
+    this.$(".reveal").hidden = this.$(".more").hidden = !told;
     this.$(".tags").hidden = !told?.tags.length;
     if (!told || told.token === this.told) return;
     this.told = told.token;
@@ -395,7 +400,6 @@ class Zoom {
   constructor(dialog) {
     this.el = dialog;
     this.image = dialog.querySelector("img");
-    this.sheet = dialog.querySelector(".sheet");
     for (const button of dialog.querySelectorAll("[data-zoom]")) button.onclick = () => this.press(button.dataset.zoom);
     this.image.onclick = () => this.press("size");
   }
@@ -405,7 +409,6 @@ class Zoom {
     this.actual(false);
     this.show(place);
     this.el.showModal();
-    this.sheet.focus();
   }
 
   // At first the picture that is there already, then the same one at full resolution.
@@ -464,6 +467,19 @@ class Report {
     event.preventDefault();
     this.choose(button);
   }
+}
+
+// New nodes for each pair: old ones would move when a name comes beside the letter.
+function caption(place, name) {
+  const letter = Object.assign(document.createElement("b"), { textContent: LETTERS[place] });
+  const by = Object.assign(document.createElement("span"), { className: "by", textContent: name ? ` · ${name}` : "" });
+  return [letter, by];
+}
+
+// Streamlit fades what it is about to draw again when that takes a while; pictures that are being judged must not fade.
+function stayClear(root) {
+  const host = root.getRootNode().host ?? root;
+  host.closest('[data-testid="stElementContainer"]')?.style.setProperty("opacity", "1", "important");
 }
 
 // The side of the pair that is shown in a place.
