@@ -16,6 +16,7 @@ STYLE = Path(__file__).with_name("board.css")
 MEAN = 1000
 NONE = '<span class="none">–</span>'
 """What stands where nothing is known."""
+ANGLES = str.maketrans("<>", "‹›")
 Row = Mapping[str, Any]
 
 HEADS = {
@@ -182,7 +183,8 @@ def figure_html(shown: Sequence[Picture], caption: str) -> str:
 def image_html(one: Picture) -> str:
     if one.token is None:
         return '<div class="waits">You have yet to vote on this prompt; the picture is shown after.</div>'
-    words = escape(f"{one.contestant}: {one.prompt.text}", quote=True)
+    # The browser's cleaner takes away a description that looks as if it closed a tag.
+    words = escape(f"{one.contestant}: {one.prompt.text}".translate(ANGLES))
     return f'<img src="/shown/{quote(one.token, safe="")}" loading="lazy" alt="{words}">'
 
 
