@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Progress = Callable[[str, int], None]
 LINE = re.compile(r"([0-9a-f]{64})  (.+)")
-ROWS = {"images": 64}
+ROWS = {"images": 8}
 MANY = 1_000
-MARK = "image", "bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +145,9 @@ def _batches(path: Path, table: str) -> Iterator[list[Row]]:
         with parquet.ParquetFile(path, buffer_size=layout.BLOCK) as file:
             if file.schema_arrow.remove_metadata() != layout.SCHEMAS[table]:
                 raise DataError(f"{str(path)!r} has other columns than the table {table!r} of this version.")
-            for batch in file.iter_batches(ROWS.get(table, MANY), use_threads=False):
-                yield batch.to_pylist()
+            for group in range(file.num_row_groups):  # all at once would read ahead
+                for batch in file.iter_batches(ROWS.get(table, MANY), row_groups=[group], use_threads=False):
+                    yield batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{str(path)!r} cannot be read ({' '.join(str(error).split())[:200]}).") from error
 
