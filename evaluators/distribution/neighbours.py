@@ -37,12 +37,12 @@ SPLIT_DISTANCES = 10**8
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its standard error and 95% interval, which keeps to the figure's range."""
+    """A figure with its standard error and 95% interval, which keeps to the figure's range; None of too few images."""
 
     value: float
-    se: float
-    low: float
-    high: float
+    se: float | None
+    low: float | None
+    high: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +73,17 @@ UPPER_ENDS = Values(1, 1, np.inf, 1)
 def prdc(real: ArrayLike, generated: ArrayLike, k: int = 5, seed: int = 0) -> Prdc:
     """The four figures of features (n, d) and (m, d), each with its standard error; `seed` draws the splits.
 
-    Memory O(block * n). Raises DataError where a side has fewer than 2 k + 2 images, so that a half would have too few,
-    or its features are bad, UsageError where k < 1.
+    Memory O(block * n). Below 2 k + 2 images on a side a half has too few, and there are no errors. Raises DataError
+    where a side has fewer than k + 2 images or its features are bad, UsageError where k < 1.
     """
     if k < 1:
         raise UsageError(f"k must be at least 1, got {k}.")
-    x, y = checked(real, "real features", 2 * k + 2), checked(generated, "generated features", 2 * k + 2)
+    x, y = checked(real, "real features", k + 2), checked(generated, "generated features", k + 2)
     if x.shape[1] != y.shape[1]:
         raise DataError(f"Features have {x.shape[1]} and {y.shape[1]} dimensions: use one protocol for both.")
     centre = x.mean(0, dtype=np.float64)  # squared distances by products keep more digits near the origin
     x, y = x - centre, y - centre
-    errors = half_split_errors(x, y, k, seed)
+    errors = half_split_errors(x, y, k, seed) if min(len(x), len(y)) >= 2 * k + 2 else [None] * len(UPPER_ENDS)
     found = map(_estimate, figures(x, y, k), errors, UPPER_ENDS)
     return Prdc(*found, k=k, n_real=len(x), n_generated=len(y))
 
@@ -137,6 +137,8 @@ def _halves(n: int, splits: int, seed: int) -> Iterator[list[np.ndarray]]:
     return (np.array_split(rng.permutation(n), 2) for _ in range(splits))
 
 
-def _estimate(value: float, se: float, upper: float) -> Estimate:
+def _estimate(value: float, se: float | None, upper: float) -> Estimate:
+    if se is None:
+        return Estimate(value, None, None, None)
     half = HALF_WIDTH * float(se)
     return Estimate(float(value), float(se), max(float(value) - half, 0.0), min(float(value) + half, upper))

@@ -45,7 +45,7 @@ def small_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
-@pytest.mark.parametrize(("n", "m"), [(40, 30), (30, 41), (12, 60)])
+@pytest.mark.parametrize(("n", "m"), [(40, 30), (30, 41), (7, 60)])
 def test_blocks_give_the_definition(small_blocks, k, n, m):
     x, y = normal(n, 3, 0), normal(m, 3, 1, 0.8, 0.4)
     np.testing.assert_array_equal(values(prdc(x, y, k)), plain(x, y, k))
@@ -61,6 +61,12 @@ def test_errors_are_those_of_halves_done_by_hand(small_blocks):
         apart.append((one - two) ** 2)
     found = prdc(x, y, 4, seed=3)
     np.testing.assert_allclose([getattr(found, name).se for name in FIGURES], np.sqrt(np.mean(apart, 0) / 4), rtol=1e-9)
+
+
+def test_few_images_have_figures_and_no_errors():
+    found = prdc(normal(11, 2, 0), normal(40, 2, 1))
+    assert found.precision.value > 0 and found.precision.se is found.density.high is None
+    assert prdc(normal(12, 2, 0), normal(40, 2, 1)).precision.se is not None
 
 
 def test_intervals_keep_to_the_range_of_the_figure():
@@ -118,7 +124,7 @@ def test_images_that_are_all_the_same_have_empty_balls():
 @pytest.mark.parametrize(
     ("x", "y", "k", "error", "reason"),
     [
-        (normal(6, 3, 0), normal(9, 3, 1), 5, DataError, "real features have 6 rows, but at least 12"),
+        (normal(6, 3, 0), normal(9, 3, 1), 5, DataError, "real features have 6 rows, but at least 7"),
         (normal(12, 3, 0), normal(12, 4, 1), 5, DataError, "3 and 4 dimensions"),
         (normal(12, 3, 0), normal(12, 3, 1) * np.nan, 5, DataError, "generated features are NaN"),
         (normal(9, 3, 0), normal(9, 3, 1), 0, UsageError, "k must be at least 1, got 0"),

@@ -20,7 +20,6 @@ from evaluators.judge.base import Question
 from evaluators.judge.local import EMBEDDED, embedded
 from evaluators.judge.modes import Judge, Pair, Shown, answer
 
-
 SCENES = sample_scenes(40, random.Random(99), held_out=True)
 SHOWN = [*map(ask.labels_of, SCENES)]
 CAPTIONS = ask.captions(held_out=True)
