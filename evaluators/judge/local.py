@@ -36,8 +36,8 @@ def embedded(batch: int = 32, folder: Path = EMBEDDED) -> LocalModel:
     """
     if not (folder / "config.json").is_file():
         raise WeightsError(
-            f"The embedded judge's files are missing: {folder} holds no model; reinstall the package, train it again as "
-            "docs/judge.md says, or name another judge, such as local:FOLDER."
+            f"The embedded judge's files are missing: {folder} holds no model; reinstall the package, train it "
+            "again as docs/judge.md says, or name another judge, such as local:FOLDER."
         )
     return LocalModel(folder, name="teddy-judge", batch=batch, device="cpu")
 

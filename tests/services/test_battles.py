@@ -162,6 +162,10 @@ def test_images_come_by_token_and_side_only(seeded: Arena) -> None:
     left, media_type = battles.image(seeded, battle.token, "left")
     right, _ = battles.image(seeded, battle.token, "right")
     assert media_type == "image/jpeg" and left.startswith(b"\xff\xd8\xff") and left != right
-    for token, side, size in [(battle.token, "middle", "pair"), ("nonsense", "left", "pair"), (battle.token, "left", "")]:
+    for token, side, size in [
+        (battle.token, "middle", "pair"),
+        ("nonsense", "left", "pair"),
+        (battle.token, "left", ""),
+    ]:
         with pytest.raises(UnknownBattle):
             battles.image(seeded, token, side, size)
