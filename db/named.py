@@ -80,8 +80,11 @@ class NamedBattles:
             if row is None or row[0].drawn_for != voter_id:
                 raise UnknownBattle(f"No pair {token[:40]!r} was drawn for you; reload the page to get one.")
             answer = self.store._insert(NamedVoteRow).values(named_battle_id=row[0].id, outcome=outcome, at=now())
-            done = session.execute(answer.on_conflict_do_nothing(index_elements=["named_battle_id"]))
-            if not done.rowcount:
+            # Not by the number of rows: psycopg does not tell it here.
+            stored = answer.on_conflict_do_nothing(index_elements=["named_battle_id"]).returning(
+                NamedVoteRow.named_battle_id
+            )
+            if session.scalar(stored) is None:
                 raise DuplicateVote(f"You already answered the pair {token[:40]!r}; your first answer stands.")
             return _battle(*row)
 
