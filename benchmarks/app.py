@@ -231,9 +231,10 @@ class Voter:
         message = BackMsg()
         message.rerun_script.query_string = ""
         message.rerun_script.fragment_id = self.fragment
-        widget = message.rerun_script.widget_states.widgets.add()
-        widget.id = EVENTS.format(id=self.component)
-        widget.json_trigger_value = json.dumps([{"event": "acts", "value": [act]}])
+        widgets = message.rerun_script.widget_states.widgets
+        widgets.add(id=self.component, json_value="{}")
+        sent = json.dumps([{"event": "acts", "value": [act]}])
+        widgets.add(id=EVENTS.format(id=self.component), json_trigger_value=sent)
         started = time.perf_counter()
         await self.socket.send(message.SerializeToString())
         while id not in self.data["acked"]:

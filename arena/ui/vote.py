@@ -61,7 +61,7 @@ def this_place() -> Place:
 
 def move() -> None:
     """Streamlit's callback: the voter chose another category or mode, and the address follows."""
-    wanted = st.session_state[KEY].get("place")
+    wanted = sent("place")
     category, names = (wanted.get("category"), wanted.get("names")) if isinstance(wanted, dict) else (None, None)
     say("category", category if isinstance(category, str) else None)
     say("mode", NAMES if names is True else None)
@@ -77,12 +77,17 @@ def say(key: str, value: str | None) -> None:
 
 def take_acts() -> None:
     """Streamlit's callback: perform what the surface sent."""
-    acts = read_acts(st.session_state[KEY].get("acts"))
+    acts = read_acts(sent("acts"))
     try:
         arena = the_arena()
         perform_all(arena, this_voter(arena), acts, this_sitting())
     except ArenaError as error:
         this_sitting().notice = str(error)
+
+
+def sent(event: str) -> Any:
+    """What the surface sent just now under this name; None where it sent nothing, or no surface did."""
+    return st.session_state.get(KEY, {}).get(event)
 
 
 def surface_data(arena: Arena, voter_id: str, sitting: Sitting, place: Place | None = None) -> dict[str, Any]:
