@@ -67,6 +67,13 @@ def candidates(prompts_of: Mapping[int, Collection[int]], seen: Iterable[Cell] =
     return {pair: prompts for pair, prompts in open_prompts.items() if prompts}
 
 
+def without(choices: Mapping[Pair, list[int]], drawn: Draw) -> dict[Pair, list[int]]:
+    """The candidates that are left once a battle was drawn from them."""
+    low, high = sorted((drawn.left_id, drawn.right_id))
+    rest = [prompt for prompt in choices[low, high] if prompt != drawn.prompt_id]
+    return {pair: prompts for pair, prompts in {**choices, (low, high): rest}.items() if prompts}
+
+
 def draw(choices: Mapping[Pair, list[int]], rng: Random, chances: Mapping[Pair, float] | None = None) -> Draw | None:
     """One battle from the candidates, or None when there are none.
 

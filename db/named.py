@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Select, exists, func, select
@@ -9,7 +10,9 @@ from sqlalchemy.orm import Session, aliased
 
 from arena.domain import Battle, Outcome, VoterKind
 from arena.errors import DuplicateVote, UnknownBattle, UsageError
+from db import drawing
 from db.decisions import Withdrawn
+from db.drawing import Drawn
 from db.schema import (
     BattleRow,
     ContestantRow,
@@ -40,11 +43,13 @@ class NamedBattles:
     def __init__(self, store: Store):
         self.store = store
 
-    def add(self, battle: Battle) -> None:
-        """Store a drawn battle, and its voter if new."""
+    def add(self, drawn: Sequence[Drawn], voter_id: str) -> None:
+        """Store drawn battles, and their voter if new."""
         with self.store._writing() as session:
-            self.store._add_voter(session, battle.drawn_for, VoterKind.PERSON)
-            session.add(_row(battle, battle.token))
+            self.store._add_voter(session, voter_id, VoterKind.PERSON)
+            for battle in drawing.battles(session, drawn, voter_id, POLICY):
+                session.add(_row(battle, battle.token))
+                session.flush()  # so that ids follow the order of the draw
 
     def open(self, voter_id: str, undone: bool, category: str | None = None) -> list[NamedBattle]:
         """Those not answered nor withdrawn: the ones that an undo brought back, or the others. Oldest first."""

@@ -207,3 +207,10 @@ def test_shares_multiply_a_pairs_chance_and_leave_none_at_zero() -> None:
 def test_a_share_that_would_hide_a_pair_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match="a share is a number above 0"):
         matchmaking.shared([(1, 2)], {1: share})
+
+
+def test_a_drawn_battle_leaves_the_candidates() -> None:
+    choices = {(1, 2): [7, 8], (1, 3): [7]}
+    assert matchmaking.without(choices, matchmaking.Draw(2, 1, 7, 0.25)) == {(1, 2): [8], (1, 3): [7]}
+    assert matchmaking.without(choices, matchmaking.Draw(1, 3, 7, 0.5)) == {(1, 2): [7, 8]}
+    assert choices == {(1, 2): [7, 8], (1, 3): [7]}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -22,6 +22,8 @@ from arena.errors import UnknownBattle, UsageError
 from arena.rating import elo
 from arena.services import counting, display, gate, looks, moderation
 from arena.services.display import Size
+from db import drawing
+from db.drawing import Drawn
 from db.named import NamedBattles
 from db.voting import Voting
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from db.store import CastVote
 
 Choice = TypeVar("Choice", bound=StrEnum)
+Choices = Mapping[matchmaking.Pair, list[int]]
 BOARD = PEOPLE
 SYSTEM = "elo@1"
 NAMED = "n."
@@ -102,14 +105,20 @@ def _rate(pairs: Iterable[VotedPair], ratings: Mapping[int, float], k: float) ->
 
 
 def open_battles(
-    arena: Arena, voter_id: str, n: int = 4, category: str | None = None, rng: Random | None = None
+    arena: Arena,
+    voter_id: str,
+    n: int = 4,
+    category: str | None = None,
+    rng: Random | None = None,
+    at_least: int | None = None,
 ) -> list[BlindBattle]:
     """Up to n battles this voter has yet to judge: those left open before, then freshly drawn ones.
 
+    Drawing starts once fewer than `at_least` are left (n unless given): several at once cost little more than one.
     Empty when there are no two images of one prompt that this voter has not been shown.
     """
     waiting = arena.store.open_battles(voter_id, category, _oldest())[:n]
-    if len(waiting) < n:
+    if len(waiting) < (n if at_least is None else at_least):
         waiting += _draw_battles(arena, voter_id, n - len(waiting), category, rng or SystemRandom())
     return [BlindBattle(battle.token, battle.prompt.text, battle.prompt.category) for battle in waiting]
 
@@ -121,34 +130,24 @@ def _oldest() -> datetime:
 def _draw_battles(arena: Arena, voter_id: str, n: int, category: str | None, rng: Random) -> list[Battle]:
     prompts_of = looks.unseen(arena, voter_id, gate.for_people(arena, arena.store.prompts_with_images(category)))
     seen = [*arena.store.seen_cells(voter_id), *NamedBattles(arena.store).cells(voter_id)]
-    drawn: list[Battle] = []
-    while len(drawn) < n and (draw := _draw(arena, matchmaking.candidates(prompts_of, seen), rng)):
-        low, high = sorted((draw.left_id, draw.right_id))
-        seen.append((low, high, draw.prompt_id))
-        drawn.append(
-            arena.store.add_battle(
-                Battle(
-                    prompt=arena.store.prompt(draw.prompt_id),
-                    left=arena.store.generation_for(draw.left_id, draw.prompt_id),
-                    right=arena.store.generation_for(draw.right_id, draw.prompt_id),
-                    policy=arena.settings.matchmaking,
-                    probability=draw.probability,
-                    token=new_token(),
-                    drawn_for=voter_id,
-                )
-            )
-        )
-    return drawn
+    choices, chances = matchmaking.candidates(prompts_of, seen), _chances(arena)
+    drawn: list[Drawn] = []
+    while len(drawn) < n and (draw := matchmaking.draw(choices, rng, chances(choices))):
+        drawn.append(Drawn(draw.left_id, draw.right_id, draw.prompt_id, draw.probability, new_token()))
+        choices = matchmaking.without(choices, draw)
+    return drawing.add(arena.store, drawn, voter_id, arena.settings.matchmaking) if drawn else []
 
 
-def _draw(arena: Arena, choices: Mapping[matchmaking.Pair, list[int]], rng: Random) -> matchmaking.Draw | None:
-    chances, shares = None, moderation.shares(arena)
-    if arena.settings.matchmaking == matchmaking.ADAPTIVE:
-        known = counting.standing(arena)
-        chances = matchmaking.adaptive_chances(choices.keys(), known.strengths, known.votes)
-    if shares and choices:
-        chances = matchmaking.shared(choices.keys(), shares, chances)
-    return matchmaking.draw(choices, rng, chances)
+def _chances(arena: Arena) -> Callable[[Choices], Mapping[matchmaking.Pair, float] | None]:
+    """The probability of each pair among those that are left, as votes and shares stand now; None for uniform."""
+    shares, adaptive = moderation.shares(arena), arena.settings.matchmaking == matchmaking.ADAPTIVE
+    known = counting.standing(arena) if adaptive else None
+
+    def of(choices: Choices) -> Mapping[matchmaking.Pair, float] | None:
+        found = matchmaking.adaptive_chances(choices.keys(), known.strengths, known.votes) if known else None
+        return matchmaking.shared(choices.keys(), shares, found) if shares and choices else found
+
+    return of
 
 
 def vote(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
 from arena import matchmaking
-from arena.domain import Battle, Outcome
+from arena.domain import Outcome
 from arena.errors import UsageError
 from arena.services import battles
 from db import looks
-from db.named import POLICY, NamedBattle, NamedBattles
+from db.drawing import Drawn
+from db.named import NamedBattle, NamedBattles
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
@@ -49,19 +49,20 @@ def open_pairs(
     """Up to n pairs this voter has yet to answer, drawn uniformly. Their prompts come blind to this voter no more."""
     known = NamedBattles(arena.store)
     waiting = known.open(voter_id, undone=False, category=category)[:n]
-    if len(waiting) < n:
-        for battle in _draw(arena, voter_id, n - len(waiting), category, rng or SystemRandom()):
-            known.add(battle)
-            looks.note(arena.store, voter_id, [battle.prompt.id or 0])
+    if drawn := _draw(arena, voter_id, n - len(waiting), category, rng or SystemRandom()):
+        known.add(drawn, voter_id)
+        looks.note(arena.store, voter_id, [one.prompt_id for one in drawn])
         waiting = known.open(voter_id, undone=False, category=category)[:n]
     return [_pair(named) for named in waiting]
 
 
-def _draw(arena: Arena, voter_id: str, n: int, category: str | None, rng: Random) -> list[Battle]:
+def _draw(arena: Arena, voter_id: str, n: int, category: str | None, rng: Random) -> list[Drawn]:
     """Pairs that this voter has seen neither blind nor named, of prompts on which no blind pair waits for this voter.
 
     Contestants that the gate keeps from votes may meet here: no vote counts.
     """
+    if not n:
+        return []
     seen = [*arena.store.seen_cells(voter_id), *NamedBattles(arena.store).cells(voter_id)]
     blind = {battle.prompt.id for battle in arena.store.open_battles(voter_id)}
     prompts_of = {
@@ -69,31 +70,12 @@ def _draw(arena: Arena, voter_id: str, n: int, category: str | None, rng: Random
         for id, prompts in arena.store.prompts_with_images(category).items()
     }
     choices = matchmaking.candidates(prompts_of, seen)
-    drawn: list[Battle] = []
+    drawn: list[Drawn] = []
     while len(drawn) < n and (draw := matchmaking.draw(choices, rng)):
-        drawn.append(_battle(arena, voter_id, draw))
-        choices = _without(choices, draw)
+        token = battles.new_token(named=True)
+        drawn.append(Drawn(draw.left_id, draw.right_id, draw.prompt_id, draw.probability, token))
+        choices = matchmaking.without(choices, draw)
     return drawn
-
-
-def _without(
-    choices: Mapping[matchmaking.Pair, list[int]], draw: matchmaking.Draw
-) -> dict[matchmaking.Pair, list[int]]:
-    low, high = sorted((draw.left_id, draw.right_id))
-    left = {**choices, (low, high): [prompt for prompt in choices[low, high] if prompt != draw.prompt_id]}
-    return {pair: prompts for pair, prompts in left.items() if prompts}
-
-
-def _battle(arena: Arena, voter_id: str, draw: matchmaking.Draw) -> Battle:
-    return Battle(
-        prompt=arena.store.prompt(draw.prompt_id),
-        left=arena.store.generation_for(draw.left_id, draw.prompt_id),
-        right=arena.store.generation_for(draw.right_id, draw.prompt_id),
-        policy=POLICY,
-        probability=draw.probability,
-        token=battles.new_token(named=True),
-        drawn_for=voter_id,
-    )
 
 
 def answer(

@@ -17,7 +17,9 @@ from arena.ui.ballots import Sitting, nothing_left, perform_all, read_acts, this
 from arena.ui.common import picture_url, said_plainly, the_arena, this_voter
 from arena.ui.reveal import told
 
-QUEUE = 5
+QUEUE = 6
+REFILL_BELOW = 4
+"""Pairs at hand, enough for hasty presses; and below how many further ones are drawn, several at once."""
 KEY = "surface"
 NAMES = "names"
 FOLDER = Path(__file__).with_name("vote_component")
@@ -113,7 +115,8 @@ def open_pairs(arena: Arena, voter_id: str, place: Place) -> list[dict[str, Any]
     returned = [offered(pair) for pair in named.came_back(arena, voter_id)]
     if place.names:
         return returned + [offered(pair) for pair in named.open_pairs(arena, voter_id, QUEUE, place.category)]
-    return returned + [offered(battle) for battle in battles.open_battles(arena, voter_id, QUEUE, place.category)]
+    blind = battles.open_battles(arena, voter_id, QUEUE, place.category, at_least=REFILL_BELOW)
+    return returned + [offered(battle) for battle in blind]
 
 
 def offered(pair: battles.BlindBattle | named.NamedPair) -> dict[str, Any]:
