@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import BigInteger, cast, delete, func, select
+from sqlalchemy.orm import Session
 
 from arena.domain import PEOPLE, Battle, Outcome, ReasonTag, ReportReason, Side
 from db import ballots
-from db.schema import BallotRow, BattleRow, ReportRow, SkipRow, VoteRow, VoteTagRow
+from db.decisions import Withdrawn
+from db.schema import BallotRow, BattleRow, ContestantRow, ReportRow, SkipRow, VoteRow, VoteTagRow
 from db.store import Store, _battle, _battles, _looked_up_by_id, now
 
 
@@ -24,6 +26,16 @@ class Report:
     side: Side | None
     at: datetime
     id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """What is told after a vote besides ratings: both makers' names by id, whether one of them was withdrawn meanwhile,
+    and how other people voted on the same prompt and contestants, as seen from the battle's sides."""
+
+    names: Mapping[int, str]
+    withdrawn: bool
+    others: Mapping[Outcome, int]
 
 
 class Voting:
@@ -81,8 +93,17 @@ class Voting:
                 found.setdefault(row.vote_id, []).append(row.tag)
         return found
 
-    def others(self, battle: Battle, voter_id: str) -> Mapping[Outcome, int]:
-        """How other people voted on this prompt and these two contestants, as seen from the battle's sides."""
+    def aftermath(self, battle: Battle, voter_id: str) -> Aftermath:
+        """All of it in one transaction: every vote asks."""
+        both = battle.left.contestant_id, battle.right.contestant_id
+        makers = select(ContestantRow.id, ContestantRow.name).where(ContestantRow.id.in_(both))
+        with self.store._reading() as session:
+            names = {row.id: row.name for row in session.execute(makers)}
+            withdrawn = not Withdrawn.of(session).contestants.isdisjoint(both)
+            return Aftermath(names, withdrawn, self._others(session, battle, voter_id))
+
+    @staticmethod
+    def _others(session: Session, battle: Battle, voter_id: str) -> Mapping[Outcome, int]:
         both = battle.left.contestant_id, battle.right.contestant_id
         query = (
             select(BallotRow.left_id, BallotRow.outcome, cast(func.sum(BallotRow.count), BigInteger))
@@ -96,8 +117,7 @@ class Voting:
             .group_by(BallotRow.left_id, BallotRow.outcome)
         )
         found = dict.fromkeys(Outcome, 0)
-        with self.store._reading() as session:
-            for left_id, number, count in session.execute(query):
-                outcome = ballots.OUTCOMES[number]
-                found[outcome if left_id == both[0] else outcome.mirrored] += count
+        for left_id, number, count in session.execute(query):
+            outcome = ballots.OUTCOMES[number]
+            found[outcome if left_id == both[0] else outcome.mirrored] += count
         return found

@@ -194,13 +194,17 @@ def _seconds(value: float | None) -> float | None:
 
 
 def _reveal(arena: Arena, cast: CastVote, swapped: bool) -> Reveal:
-    names = {contestant.id: contestant.name for contestant in arena.store.contestants()}
     battle, outcome = cast.battle, cast.vote.outcome
+    more = Voting(arena.store).aftermath(battle, cast.vote.voter_id)
     left, right = battle.left.contestant_id, battle.right.contestant_id
 
     def side(own: int, other: int, score: float) -> RevealedSide:
         return RevealedSide(
-            names[own], cast.before[own], cast.after[own], elo.expected(cast.before[own], cast.before[other]), score
+            more.names[own],
+            cast.before[own],
+            cast.after[own],
+            elo.expected(cast.before[own], cast.before[other]),
+            score,
         )
 
     return Reveal(
@@ -211,16 +215,15 @@ def _reveal(arena: Arena, cast: CastVote, swapped: bool) -> Reveal:
         right=side(right, left, 1.0 - outcome.left_score),
         voter_votes=cast.voter_votes,
         k_factor=arena.settings.k_factor,
-        crowd=_crowd(arena, cast),
+        crowd=_crowd(more.others, outcome),
         swapped=swapped,
-        withdrawn=not arena.store.withdrawn().contestants.isdisjoint((left, right)),
+        withdrawn=more.withdrawn,
     )
 
 
-def _crowd(arena: Arena, cast: CastVote) -> Crowd | None:
-    votes = Voting(arena.store).others(cast.battle, cast.vote.voter_id)
-    total = sum(votes.values())
-    return Crowd(votes[cast.vote.outcome], total) if total >= ENOUGH_OTHERS else None
+def _crowd(others: Mapping[Outcome, int], outcome: Outcome) -> Crowd | None:
+    total = sum(others.values())
+    return Crowd(others[outcome], total) if total >= ENOUGH_OTHERS else None
 
 
 def skip(arena: Arena, voter_id: str, token: str) -> None:

@@ -41,6 +41,8 @@ class Sitting:
     settled: list[str] = field(default_factory=list)
     told: battles.Reveal | named.Answered | None = None
     notice: str = ""
+    categories: list[str] | None = None
+    may_return: bool = True  # whether a pair may be waiting that an undo brought back
 
     def settle(self, id: str) -> None:
         self.settled = [*self.settled, id][-MOST_ACTS:]
@@ -88,6 +90,7 @@ class Undo(Act):
 
     def perform(self, arena: Arena, voter_id: str, sitting: Sitting) -> None:
         battles.undo(arena, voter_id, self.token)
+        sitting.may_return = True
         if sitting.told and told_token(sitting.told) == self.token:
             sitting.told = None
         if any(pair.undone == self.token for pair in named.came_back(arena, voter_id)):

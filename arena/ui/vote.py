@@ -95,9 +95,9 @@ def sent(event: str) -> Any:
 def surface_data(arena: Arena, voter_id: str, sitting: Sitting, place: Place | None = None) -> dict[str, Any]:
     """All that the browser is told: open pairs without their makers, and the maker of pairs already voted on."""
     place = place or Place()
-    categories = arena.store.prompt_categories()
+    categories = sitting.categories = sitting.categories or arena.store.prompt_categories()
     unknown = place.category is not None and place.category not in categories
-    queue = open_pairs(arena, voter_id, place)
+    queue = returned(arena, voter_id, sitting) + open_pairs(arena, voter_id, place)
     return {
         "sitting": sitting.id,
         "place": {"category": place.category, "names": place.names},
@@ -111,12 +111,18 @@ def surface_data(arena: Arena, voter_id: str, sitting: Sitting, place: Place | N
 
 
 def open_pairs(arena: Arena, voter_id: str, place: Place) -> list[dict[str, Any]]:
-    """The pairs to come: what an undo brought back first."""
-    returned = [offered(pair) for pair in named.came_back(arena, voter_id)]
+    """The pairs to come."""
     if place.names:
-        return returned + [offered(pair) for pair in named.open_pairs(arena, voter_id, QUEUE, place.category)]
+        return [offered(pair) for pair in named.open_pairs(arena, voter_id, QUEUE, place.category)]
     blind = battles.open_battles(arena, voter_id, QUEUE, place.category, at_least=REFILL_BELOW)
-    return returned + [offered(battle) for battle in blind]
+    return [offered(battle) for battle in blind]
+
+
+def returned(arena: Arena, voter_id: str, sitting: Sitting) -> list[dict[str, Any]]:
+    """The pairs that an undo brought back, which come first; looked for only where there may be one."""
+    pairs = named.came_back(arena, voter_id) if sitting.may_return else []
+    sitting.may_return = bool(pairs)
+    return [offered(pair) for pair in pairs]
 
 
 def offered(pair: battles.BlindBattle | named.NamedPair) -> dict[str, Any]:
