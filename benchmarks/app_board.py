@@ -128,13 +128,13 @@ def painted(page: Any, url: str) -> float:
 
 def filtered(page: Any, category: str) -> float:
     """Seconds from the choice of a category to the table that it makes."""
-    before = page.locator(".board caption").inner_text()
+    before = page.locator(".board tbody").inner_text()
     page.get_by_label("Prompts").first.click()
     option = page.get_by_role("option", name=category, exact=True)
     option.wait_for(timeout=PATIENCE)
     start = time.perf_counter()
     option.click()
-    another = "old => { const now = document.querySelector('.board caption'); return now && now.innerText !== old; }"
+    another = "old => { const now = document.querySelector('.board tbody'); return now && now.innerText !== old; }"
     page.wait_for_function(another, arg=before, timeout=PATIENCE)
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return time.perf_counter() - start

@@ -3,7 +3,8 @@
     page > answer > few votes: made now        many: what was made last, and a new one is asked for
 
 An answer says as of which votes it is (`Answer.newest`) and is shared by all visitors. Many votes are counted by a
-child process, `arena derive`: it keeps them in its own memory, and ends when this process does.
+child process, `arena derive`, which keeps them in its own memory and ends when this process does; what may take minutes
+is answered by a second one.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ QUESTIONS: Mapping[str, str] = {
     "battles": "arena.services.showcase:battles_of",
 }
 """What can be asked -> the function (arena, *arguments) that answers, as "module:function"."""
+SLOW = frozenset({"pooled", "history", "audit", "together", "battles"})
+"""Questions that may take minutes: a child of their own answers them, so that no board waits behind one."""
 PROGRAM = (sys.executable, "-m", "arena.cli", "derive")
 MANY = 20_000
 """Votes from which an answer takes longer than a visitor should wait."""
@@ -70,7 +73,7 @@ class Answer:
 
 
 _answers: OrderedDict[tuple[str, Question], Answer] = OrderedDict()
-_workers: dict[str, _Worker] = {}
+_workers: dict[tuple[str, bool], _Worker] = {}
 _lock = threading.Lock()
 
 
@@ -85,7 +88,7 @@ def answer(arena: Arena, kind: str, *arguments: Any) -> Answer | None:
         return known
     if newest[0] <= MANY:
         return _remember(arena, question, answered(arena, question))
-    _worker(arena).ask(question, NOW)
+    _worker(arena, question).ask(question, NOW)
     return known
 
 
@@ -96,7 +99,7 @@ def prepare(arena: Arena, questions: Iterable[Question]) -> None:
         for question in questions:
             known = _remembered(arena, question)
             if known is None or known.newest != newest:
-                _worker(arena).ask(question, LATER)
+                _worker(arena, question).ask(question, LATER)
 
 
 def answered(arena: Arena, question: Question) -> Answer:
@@ -124,9 +127,15 @@ def _remember(arena: Arena, question: Question, found: Answer) -> Answer:
     return found
 
 
-def _worker(arena: Arena) -> _Worker:
+def _worker(arena: Arena, question: Question) -> _Worker:
+    """Who answers questions of this kind."""
     with _lock:
-        return _workers.setdefault(str(arena.store.engine.url), _Worker(arena))
+        return _workers.setdefault((str(arena.store.engine.url), is_slow(question)), _Worker(arena))
+
+
+def is_slow(question: Question) -> bool:
+    """Whether its answer may take minutes; a board without the looks of images does too."""
+    return question.kind in SLOW or question.arguments[1:] == (True,)
 
 
 @dataclass(eq=False)
@@ -192,10 +201,11 @@ class _Worker:
 
 
 def stop(arena: Arena) -> None:
-    """End the child process of an arena, if there is one; the next question starts another."""
-    worker = _workers.get(str(arena.store.engine.url))
-    if worker is not None:
-        worker.stop()
+    """End the child processes of an arena, if there are any; the next question starts another."""
+    for slow in (False, True):
+        worker = _workers.get((str(arena.store.engine.url), slow))
+        if worker is not None:
+            worker.stop()
 
 
 def serve(arena: Arena, questions: IO[bytes], answers: IO[bytes]) -> None:

@@ -161,9 +161,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         arena.store.engine.dispose()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def context() -> Iterator[Any]:
-    """One browser profile: what starting it costs is paid once."""
+    """One browser profile for a file's tests: while Playwright lives, an event loop runs in this thread, which tests of
+    asynchronous code cannot bear."""
     executable = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
     if executable is None:
         if os.environ.get("CI"):

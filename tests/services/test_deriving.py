@@ -76,10 +76,18 @@ def test_a_new_vote_shows_the_last_answer_until_the_next_is_made(many_is_few: Ar
 
 def test_a_child_that_is_killed_is_replaced(many_is_few: Arena) -> None:
     awaited(many_is_few, "elo")
-    worker = deriving._workers[str(many_is_few.store.engine.url)]
+    worker = deriving._workers[str(many_is_few.store.engine.url), False]
     assert worker.child is not None
     worker.child.kill()
     same_board(awaited(many_is_few, "board", VoteFilter()).value, many_is_few, VoteFilter())
+
+
+def test_no_board_waits_behind_what_takes_minutes(many_is_few: Arena) -> None:
+    slow = [Question(kind) for kind in sorted(deriving.SLOW)] + [Question("board", (VoteFilter(), True))]
+    quick = [Question("board", (VoteFilter(), False)), Question("board", (VoteFilter(),)), Question("elo")]
+    boards = deriving._worker(many_is_few, quick[0])
+    assert all(deriving._worker(many_is_few, one) is boards for one in quick)
+    assert all(deriving._worker(many_is_few, one) is not boards for one in slow)
 
 
 def test_trouble_is_an_answer(seeded: Arena) -> None:
