@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sqlalchemy import BigInteger, case, cast, extract, func, literal, select
 
 from db.schema import BallotRow
-from db.store import Store, _integers, _looked_up_by_id
+from db.statements import looked_up_by_id
+from db.store import Store, _integers
 
 NEVER = -(1 << 62)
 """The time of a vote that says none."""
@@ -55,7 +56,7 @@ def columns(store: Store, board: str, categories: Sequence[str], after: int = 0,
             BallotRow.id, BallotRow.left_id, BallotRow.right_id, BallotRow.outcome, BallotRow.count, category,
             BallotRow.voter_key, time,
         )
-        .where((_looked_up_by_id(BallotRow.board) if after else BallotRow.board) == board, BallotRow.id > after)
+        .where((looked_up_by_id(BallotRow.board) if after else BallotRow.board) == board, BallotRow.id > after)
         .order_by(BallotRow.id)
     )  # fmt: skip
     if up_to is not None:

@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from arena.domain import Battle
@@ -67,10 +68,16 @@ class Decision:
 
 def newest(session: Session, topic: Topic, subjects: Collection[str] | None = None) -> dict[str, DecisionRow]:
     """The decision that holds on each subject of a topic, or on these."""
-    last = select(func.max(DecisionRow.id)).where(DecisionRow.topic == topic).group_by(DecisionRow.subject)
-    if subjects is not None:
-        last = last.where(DecisionRow.subject.in_(subjects))
-    return {row.subject: row for row in session.scalars(select(DecisionRow).where(DecisionRow.id.in_(last)))}
+    asked = {"topic": topic} | ({} if subjects is None else {"subjects": [*subjects]})
+    return {row.subject: row for row in session.scalars(_newest(subjects is not None), asked)}
+
+
+@cache
+def _newest(of_subjects: bool) -> Select[tuple[DecisionRow]]:
+    last = select(func.max(DecisionRow.id)).where(DecisionRow.topic == bindparam("topic")).group_by(DecisionRow.subject)
+    if of_subjects:
+        last = last.where(DecisionRow.subject.in_(bindparam("subjects", expanding=True)))
+    return select(DecisionRow).where(DecisionRow.id.in_(last))
 
 
 def standing(session: Session, topic: Topic, action: Action) -> set[str]:
@@ -78,10 +85,13 @@ def standing(session: Session, topic: Topic, action: Action) -> set[str]:
     return {subject for subject, row in newest(session, topic).items() if row.action == action}
 
 
-def is_excluded(session: Session, voter_id: str) -> bool:
-    """Whether this voter's votes do not count."""
-    found = newest(session, Topic.VOTER, [voter_id]).get(voter_id)
-    return found is not None and found.action == Action.EXCLUDE
+_WITHDRAWN_BY = {Topic.CONTESTANT: Action.RETIRE, Topic.PROMPT: Action.RETIRE, Topic.IMAGE: Action.HIDE}
+_LAST = (
+    select(func.max(DecisionRow.id))
+    .where(DecisionRow.topic.in_(_WITHDRAWN_BY))
+    .group_by(DecisionRow.topic, DecisionRow.subject)
+)
+_HELD = select(DecisionRow.topic, DecisionRow.subject, DecisionRow.action).where(DecisionRow.id.in_(_LAST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +105,22 @@ class Withdrawn:
     @classmethod
     def of(cls, session: Session) -> Withdrawn:
         """One query: every draw and every vote asks."""
-        topics = {Topic.CONTESTANT: Action.RETIRE, Topic.PROMPT: Action.RETIRE, Topic.IMAGE: Action.HIDE}
-        last = (
-            select(func.max(DecisionRow.id))
-            .where(DecisionRow.topic.in_(topics))
-            .group_by(DecisionRow.topic, DecisionRow.subject)
-        )
-        found: dict[str, set[int]] = {topic: set() for topic in topics}
-        query = select(DecisionRow.topic, DecisionRow.subject, DecisionRow.action).where(DecisionRow.id.in_(last))
-        for topic, subject, action in session.execute(query):
-            if action == topics[Topic(topic)]:
+        found: dict[str, set[int]] = {topic: set() for topic in _WITHDRAWN_BY}
+        for topic, subject, action in session.execute(_HELD):
+            if action == _WITHDRAWN_BY[Topic(topic)]:
                 found[topic].add(int(subject))
-        return cls(*(frozenset(found[topic]) for topic in topics))
+        return cls(*(frozenset(found[topic]) for topic in _WITHDRAWN_BY))
+
+    def shows_image(self, contestant_id: int, prompt_id: int, generation_id: int) -> bool:
+        """Whether a generation may be shown in a battle."""
+        return (
+            contestant_id not in self.contestants
+            and prompt_id not in self.prompts
+            and generation_id not in self.generations
+        )
 
     def shows(self, generation: type[GenerationRow] = GenerationRow) -> ColumnElement[bool]:
-        """Whether a generation may be shown in a battle."""
+        """The same as a condition on rows."""
         return ~or_(
             generation.contestant_id.in_(self.contestants),
             generation.prompt_id.in_(self.prompts),

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from arena.domain import Battle, Generation, Prompt, VoterKind
+from db import statements
 from db.decisions import Withdrawn
-from db.schema import BattleRow, GenerationRow, PromptRow
+from db.schema import BattleRow
 from db.store import Store, _generation, _prompt, now
 
 
@@ -55,25 +55,20 @@ def battles(session: Session, drawn: Sequence[Drawn], voter_id: str, policy: str
 
 
 def _prompts(session: Session, drawn: Sequence[Drawn]) -> Mapping[int, Prompt]:
-    wanted = select(PromptRow).where(PromptRow.id.in_({one.prompt_id for one in drawn}))
-    return {row.id: _prompt(row) for row in session.scalars(wanted)}
+    wanted = {"prompt_ids": [*{one.prompt_id for one in drawn}]}
+    return {row.id: _prompt(row) for row in session.scalars(statements.PROMPTS, wanted)}
 
 
 def _images(session: Session, drawn: Sequence[Drawn]) -> Mapping[tuple[int, int], Generation]:
-    contestants = {id for one in drawn for id in (one.left_id, one.right_id)}
-    wanted = (
-        select(GenerationRow)
-        .where(
-            GenerationRow.prompt_id.in_({one.prompt_id for one in drawn}),
-            GenerationRow.contestant_id.in_(contestants),
-            GenerationRow.sha256.is_not(None),
-            GenerationRow.id.not_in(Withdrawn.of(session).generations),
-        )
-        .order_by(GenerationRow.id)
-    )
+    wanted = {
+        "prompt_ids": [*{one.prompt_id for one in drawn}],
+        "contestant_ids": [*{id for one in drawn for id in (one.left_id, one.right_id)}],
+    }
+    hidden = Withdrawn.of(session).generations
     found: dict[tuple[int, int], Generation] = {}
-    for row in session.scalars(wanted):
-        found.setdefault((row.contestant_id, row.prompt_id), _generation(row))
+    for row in session.scalars(statements.IMAGES, wanted):
+        if row.id not in hidden:
+            found.setdefault((row.contestant_id, row.prompt_id), _generation(row))
     return found
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import select
-
+from db import statements
 from db.schema import LookRow
 from db.store import Store, now
 
@@ -13,7 +12,7 @@ from db.store import Store, now
 def looked_at(store: Store, voter_id: str) -> set[int]:
     """The ids of the prompts."""
     with store._reading() as session:
-        return {*session.scalars(select(LookRow.prompt_id).where(LookRow.voter_id == voter_id))}
+        return {*session.scalars(statements.LOOKED_AT, {"voter_id": voter_id})}
 
 
 def note(store: Store, voter_id: str, prompt_ids: Iterable[int]) -> None:

@@ -29,7 +29,8 @@ from db.schema import (
     VoteRow,
     VoterRow,
 )
-from db.store import Store, _battle, _battles, _vote, now
+from db.statements import battles
+from db.store import Store, _battle, _vote, now
 
 
 class LedgerVote(NamedTuple):
@@ -208,7 +209,7 @@ class Moderation:
             if row is None or not _may_count(session, row):
                 continue
             session.add(_row(Decision(admin, Topic.VOTE, str(vote_id), Action.RESTORE, reason)))
-            battle = session.execute(_battles().where(BattleRow.id == row.battle_id)).one()
+            battle = session.execute(battles().where(BattleRow.id == row.battle_id)).one()
             self.store._add_ballot(session, _battle(*battle), _vote(row))
             restored += 1
         return restored

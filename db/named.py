@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, aliased
 
 from arena.domain import Battle, Outcome, VoterKind
 from arena.errors import DuplicateVote, UnknownBattle, UsageError
-from db import drawing
+from db import drawing, statements
 from db.decisions import Withdrawn
 from db.drawing import Drawn
 from db.schema import (
@@ -70,13 +70,9 @@ class NamedBattles:
 
     def cells(self, voter_id: str) -> list[tuple[int, int, int]]:
         """(lower contestant id, higher contestant id, prompt id) of every one this voter was shown."""
-        query = select(_LEFT.contestant_id, _RIGHT.contestant_id, NamedBattleRow.prompt_id).where(
-            NamedBattleRow.drawn_for == voter_id,
-            _LEFT.id == NamedBattleRow.left_id,
-            _RIGHT.id == NamedBattleRow.right_id,
-        )
         with self.store._reading() as session:
-            return [(min(a, b), max(a, b), prompt) for a, b, prompt in session.execute(query)]
+            cells = session.execute(statements.NAMED_CELLS, {"voter_id": voter_id})
+            return [(min(a, b), max(a, b), prompt) for a, b, prompt in cells]
 
     def answer(self, token: str, voter_id: str, outcome: Outcome | None) -> NamedBattle:
         """What the voter says of it; None puts it aside. Raises UnknownBattle and DuplicateVote."""

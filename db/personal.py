@@ -12,7 +12,7 @@ from sqlalchemy import ScalarSelect, String, cast, delete, exists, func, select,
 from sqlalchemy.orm import Session, aliased
 
 from arena.domain import OWN_PROMPT, PEOPLE, JudgeVerdict, Outcome, VoterKind
-from db import ballots
+from db import ballots, statements
 from db.schema import (
     BallotRow,
     BattleRow,
@@ -137,7 +137,7 @@ class Personal:
 
     def is_erased(self, voter_id: str) -> bool:
         with self.store._reading() as session:
-            return session.get(ErasedVoterRow, voter_id) is not None
+            return session.scalar(statements.ERASED, {"voter_id": voter_id}) is not None
 
     def erase(self, voter_id: str, reason: str) -> Erased:
         """Stop counting every vote of the voter, wipe what they typed and the images of it, and close their id: all or

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
 from math import fsum
@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import BigInteger, Engine, Select, String, cast, delete, exists, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -39,18 +38,16 @@ from arena.domain import (
     VoterKind,
 )
 from arena.errors import BattleExpired, DuplicateVote, UnknownBattle, UnknownName, UsageError
-from db import ballots, checkpoints, decisions
+from db import ballots, checkpoints, statements
 from db import engine as engines
-from db.decisions import Action, Topic, Withdrawn
+from db.decisions import Action, Withdrawn
 from db.schema import (
     BallotRow,
     BattleRow,
     BoardRow,
     ContestantRow,
-    DecisionRow,
     GenerationRow,
     ImportedVoteRow,
-    OwnPromptRow,
     PromptRow,
     ProtocolRow,
     RatingRow,
@@ -115,6 +112,16 @@ class VotedImages(NamedTuple):
     right_sha256: str
 
 
+@dataclass(slots=True)
+class _Live:
+    """A cached board under its lock: the last ballot it counts, and at how many exclusions."""
+
+    id: int
+    parameters: Mapping[str, Any]
+    last: int
+    exclusions: int
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 
@@ -138,7 +145,7 @@ class Store:
 
     def _insert(self, table: type) -> Any:
         """INSERT that can say ON CONFLICT."""
-        return {"sqlite": sqlite, "postgresql": postgresql}[self.engine.dialect.name].insert(table)
+        return statements.insert_into(table, self.engine.dialect.name)
 
     # Prompts and contestants
 
@@ -291,33 +298,20 @@ class Store:
     def prompts_with_images(self, category: str | None = None) -> dict[int, list[int]]:
         """Contestant id -> ids of the prompts it has an image for that may be drawn: nothing retired or hidden, and
         no prompt that a voter typed."""
-        query = (
-            select(GenerationRow.contestant_id, GenerationRow.prompt_id)
-            .join(PromptRow, PromptRow.id == GenerationRow.prompt_id)
-            .where(GenerationRow.sha256.is_not(None), PromptRow.source != OWN_PROMPT)
-            .distinct()
-            .order_by(GenerationRow.contestant_id, GenerationRow.prompt_id)
-        )
-        if category is not None:
-            query = query.where(PromptRow.category == category)
+        asked = {} if category is None else {"category": category}
         found: dict[int, list[int]] = {}
         with self._reading() as session:
-            for contestant_id, prompt_id in session.execute(query.where(Withdrawn.of(session).shows())):
-                found.setdefault(contestant_id, []).append(prompt_id)
-        return found
+            cells, withdrawn = session.execute(statements.cells_with_images(bool(asked)), asked), Withdrawn.of(session)
+            for contestant_id, prompt_id, id in cells:
+                if withdrawn.shows_image(contestant_id, prompt_id, id):
+                    found.setdefault(contestant_id, []).append(prompt_id)
+        return {contestant_id: [*dict.fromkeys(prompts)] for contestant_id, prompts in found.items()}
 
     def seen_cells(self, voter_id: str) -> list[tuple[int, int, int]]:
         """(lower contestant id, higher contestant id, prompt id) of every battle ever drawn for this voter."""
-        left, right = aliased(GenerationRow), aliased(GenerationRow)
-        query = (
-            select(left.contestant_id, right.contestant_id, BattleRow.prompt_id)
-            .select_from(BattleRow)
-            .join(left, left.id == BattleRow.left_id)
-            .join(right, right.id == BattleRow.right_id)
-            .where(BattleRow.drawn_for == voter_id)
-        )
         with self._reading() as session:
-            return [(min(a, b), max(a, b), prompt) for a, b, prompt in session.execute(query)]
+            cells = session.execute(statements.SEEN_CELLS, {"voter_id": voter_id})
+            return [(min(a, b), max(a, b), prompt) for a, b, prompt in cells]
 
     def generation_for(self, contestant_id: int, prompt_id: int) -> Generation:
         """The contestant's oldest image for the prompt that is not hidden."""
@@ -369,16 +363,11 @@ class Store:
 
     def open_battles(self, voter_id: str, category: str | None = None, since: datetime | None = None) -> list[Battle]:
         """Battles drawn for this voter (since then), neither voted on nor skipped nor withdrawn; oldest first."""
-        voted = exists().where(VoteRow.battle_id == BattleRow.id, VoteRow.voter_id == voter_id)
-        skipped = exists().where(SkipRow.battle_id == BattleRow.id, SkipRow.voter_id == voter_id)
-        query = _battles().where(BattleRow.drawn_for == voter_id, ~voted, ~skipped).order_by(BattleRow.id)
-        if category is not None:
-            query = query.where(PromptRow.category == category)
-        if since is not None:
-            query = query.where(BattleRow.at >= since)
+        asked = {"voter_id": voter_id, "since": since or _EPOCH} | ({} if category is None else {"category": category})
         with self._reading() as session:
-            query = query.where(Withdrawn.of(session).allows(_LEFT, _RIGHT))
-            return [_battle(*row) for row in session.execute(query)]
+            found = [_battle(*row) for row in session.execute(statements.open_battles(category is not None), asked)]
+            withdrawn = Withdrawn.of(session) if found else None
+        return [battle for battle in found if withdrawn and withdrawn.allows_battle(battle)]
 
     def battle(self, token: str) -> Battle:
         """Raises UnknownBattle."""
@@ -386,7 +375,7 @@ class Store:
             return self._battle(session, token)
 
     def _battle(self, session: Session, token: str, since: datetime | None = None) -> Battle:
-        row = session.execute(_battles().where(BattleRow.token == token)).one_or_none()
+        row = session.execute(statements.BATTLE, {"token": token}).one_or_none()
         if row is None:
             raise UnknownBattle(f"There is no battle {token[:40]!r}; reload the page to get a new one.")
         if since is not None and row[0].at < since:
@@ -425,40 +414,30 @@ class Store:
         Raises UnknownBattle, DuplicateVote, and BattleExpired for one drawn before `since`; then nothing has changed.
         """
         with self._writing() as session:
-            row = self._locked_board(session, board, parameters)
+            live = self._locked_board(session, board, parameters)
             battle = self._battle(session, token, since)
             if battle.drawn_for != voter_id:
                 raise UnknownBattle(
                     f"The battle {token[:40]!r} was drawn for another voter; reload the page to get your own."
                 )
-            before = self._up_to_date(session, row, rate)
+            before = self._up_to_date(session, live, rate)
             vote = self._add_vote(session, battle, voter_id, outcome, decision_seconds, recipe, swapped)
-            ballot = self._add_ballot(session, battle, vote)
-            pair = VotedPair(ballot.id, battle.left.contestant_id, battle.right.contestant_id, outcome)
+            where, ballot_id = self._add_ballot(session, battle, vote)
+            both = (battle.left.contestant_id, battle.right.contestant_id)
             after = before
-            if ballot.board == board:
-                after = rate([pair], before)
-                self._keep_checkpoint(session, row, pair.vote_id, after)
-                row.last_vote_id = pair.vote_id
-                self._save_ratings(session, row.id, {id: after[id] for id in (pair.left_id, pair.right_id)})
-            both = (pair.left_id, pair.right_id)
+            if where == board:
+                after = rate([VotedPair(ballot_id, *both, outcome)], before)
+                self._move(session, live, ballot_id, after, changed=both)
             return CastVote(
                 vote,
                 battle,
                 {id: before.get(id, start) for id in both},
                 {id: after.get(id, start) for id in both},
-                self._standing_votes(session, voter_id),
+                session.scalar(statements.STANDING_VOTES, {"voter_id": voter_id}) or 0,
             )
 
     @staticmethod
-    def _standing_votes(session: Session, voter_id: str) -> int:
-        """How many votes of this voter there are that were not excluded."""
-        excluded = exists().where(VoteExclusionRow.vote_id == VoteRow.id)
-        query = select(func.count()).select_from(VoteRow).where(VoteRow.voter_id == voter_id, ~excluded)
-        return session.scalar(query) or 0
-
     def _add_vote(
-        self,
         session: Session,
         battle: Battle,
         voter_id: str,
@@ -467,105 +446,94 @@ class Store:
         recipe: str | None = None,
         swapped: bool | None = None,
     ) -> Vote:
-        row = VoteRow(
-            battle_id=battle.id,
-            voter_id=voter_id,
-            outcome=outcome,
-            decision_seconds=decision_seconds,
-            at=now(),
-            recipe=recipe,
-            swapped=swapped,
-        )
-        session.add(row)
+        values = {
+            "battle_id": battle.id, "voter_id": voter_id, "outcome": outcome, "at": now(),
+            "decision_seconds": decision_seconds, "recipe": recipe, "swapped": swapped,
+        }  # fmt: skip
         try:
-            session.flush()
+            return Vote(**values, id=session.scalar(statements.ADDED_VOTE, values))
         except IntegrityError as error:
             raise DuplicateVote(
                 f"You already voted on the battle {battle.token[:40]!r}; your first vote stands."
             ) from error
-        return _vote(row)
 
     @staticmethod
-    def _add_ballot(session: Session, battle: Battle, vote: Vote) -> BallotRow:
-        """A person's vote goes to the people's board or aside, a judge's to the judge's own."""
-        kind = session.scalars(select(VoterRow.kind).where(VoterRow.id == vote.voter_id)).one()
-        row = BallotRow(
-            board=_peoples_board(session, vote) if kind is VoterKind.PERSON else vote.voter_id,
-            vote_id=vote.id,
-            left_id=battle.left.contestant_id,
-            right_id=battle.right.contestant_id,
-            outcome=ballots.OUTCOMES.index(vote.outcome),
-            count=1,
-            voter_key=ballots.key(vote.voter_id),
-            prompt_key=ballots.key(battle.prompt.text),
-            category=battle.prompt.category,
-            probability=battle.probability,
-            at=vote.at,
-        )
-        session.add(row)
-        session.flush()
-        return row
+    def _add_ballot(session: Session, battle: Battle, vote: Vote) -> tuple[str, int]:
+        """A person's vote goes to the people's board or aside, a judge's to the judge's own; that board, and the id."""
+        board = _board_of(session, vote)
+        values = {
+            "board": board,
+            "vote_id": vote.id,
+            "left_id": battle.left.contestant_id,
+            "right_id": battle.right.contestant_id,
+            "outcome": ballots.OUTCOMES.index(vote.outcome),
+            "count": 1,
+            "voter_key": ballots.key(vote.voter_id),
+            "prompt_key": ballots.key(battle.prompt.text),
+            "category": battle.prompt.category,
+            "probability": battle.probability,
+            "at": vote.at,
+        }
+        return board, session.scalars(statements.ADDED_BALLOT, values).one()
 
-    def _locked_board(self, session: Session, name: str, parameters: Mapping[str, Any]) -> BoardRow:
-        """The board's row, held until the transaction ends; emptied when its parameters are no longer these."""
-        session.execute(
-            self._insert(BoardRow)
-            .values(name=name, parameters=dict(parameters), last_vote_id=0, exclusions=0)
-            .on_conflict_do_nothing(index_elements=["name"])
-        )
-        row = session.scalars(select(BoardRow).where(BoardRow.name == name).with_for_update()).one()
-        excluded = self._exclusions(session)
-        if row.parameters != dict(parameters):
-            checkpoints.forget(session, row.id)
-        if row.parameters != dict(parameters) or row.exclusions != excluded:
-            session.execute(delete(RatingRow).where(RatingRow.board_id == row.id))
-            last, ratings = checkpoints.newest(session, row.id, excluded)
-            self._save_ratings(session, row.id, ratings)
-            row.parameters, row.last_vote_id, row.exclusions = dict(parameters), last, excluded
-        return row
+    def _locked_board(self, session: Session, name: str, parameters: Mapping[str, Any]) -> _Live:
+        """The board, its row held until the transaction ends; emptied when its parameters are no longer these."""
+        found = session.execute(statements.LOCKED_BOARD, {"name": name}).one_or_none()
+        if found is None:
+            session.execute(
+                self._insert(BoardRow)
+                .values(name=name, parameters=dict(parameters), last_vote_id=0, exclusions=0)
+                .on_conflict_do_nothing(index_elements=["name"])
+            )
+            found = session.execute(statements.LOCKED_BOARD, {"name": name}).one()
+        live, excluded = _Live(*found), self._exclusions(session)
+        if live.parameters != dict(parameters):
+            checkpoints.forget(session, live.id)
+        if live.parameters != dict(parameters) or live.exclusions != excluded:
+            session.execute(delete(RatingRow).where(RatingRow.board_id == live.id))
+            last, ratings = checkpoints.newest(session, live.id, excluded)
+            live.parameters, live.last, live.exclusions = dict(parameters), last, excluded
+            self._save(session, live, ratings)
+        return live
 
-    @staticmethod
-    def _keep_checkpoint(session: Session, row: BoardRow, last: int, ratings: Ratings) -> None:
-        if checkpoints.due(row.last_vote_id, last):
-            checkpoints.save(session, row.id, last, ratings, row.exclusions)
-
-    def _up_to_date(self, session: Session, row: BoardRow, rate: Rate) -> dict[int, float]:
+    def _up_to_date(self, session: Session, live: _Live, rate: Rate) -> dict[int, float]:
         """The board's ratings after every vote now in the ledger."""
-        ratings = self._ratings(session, row.id)
-        missed = self._voted_pairs(session, after=row.last_vote_id)
+        ratings = self._ratings(session, live.id)
+        missed = self._voted_pairs(session, after=live.last)
         if missed:
             ratings = rate(missed, ratings)
-            self._keep_checkpoint(session, row, missed[-1].vote_id, ratings)
-            row.last_vote_id = missed[-1].vote_id
-            self._save_ratings(session, row.id, ratings)
+            self._move(session, live, missed[-1].vote_id, ratings, changed=ratings)
         return dict(ratings)
 
-    def _save_ratings(self, session: Session, board_id: int, ratings: Ratings) -> None:
-        for contestant_id, value in ratings.items():
-            statement = self._insert(RatingRow).values(board_id=board_id, contestant_id=contestant_id, value=value)
-            session.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["board_id", "contestant_id"], set_={"value": statement.excluded["value"]}
-                )
-            )
+    def _move(self, session: Session, live: _Live, last: int, ratings: Ratings, changed: Iterable[int]) -> None:
+        """Bring the board to the ballot `last`, after which these are its ratings; those `changed` are written."""
+        if checkpoints.due(live.last, last):
+            checkpoints.save(session, live.id, last, ratings, live.exclusions)
+        live.last = last
+        self._save(session, live, {id: ratings[id] for id in changed})
+
+    def _save(self, session: Session, live: _Live, ratings: Ratings) -> None:
+        session.execute(
+            statements.MOVED_BOARD,
+            {"board_id": live.id, "new_parameters": dict(live.parameters), "new_last_vote_id": live.last,
+             "new_exclusions": live.exclusions},
+        )  # fmt: skip
+        values = [{"board_id": live.id, "contestant_id": id, "value": value} for id, value in ratings.items()]
+        if values:
+            session.execute(statements.saved_rating(self.engine.dialect.name), values)
 
     @staticmethod
     def _ratings(session: Session, board_id: int) -> dict[int, float]:
-        rows = session.execute(select(RatingRow.contestant_id, RatingRow.value).where(RatingRow.board_id == board_id))
-        return {row.contestant_id: row.value for row in rows}
+        return dict(session.execute(statements.RATINGS, {"board_id": board_id}).all())
 
     @staticmethod
     def _exclusions(session: Session) -> int:
-        """How often votes stopped counting: a vote that was restored may be excluded again."""
-        ledger = select(func.count()).select_from(VoteExclusionRow).scalar_subquery()
-        again = DecisionRow.topic == Topic.VOTE, DecisionRow.action == Action.EXCLUDE
-        decided = select(func.count()).select_from(DecisionRow).where(*again).scalar_subquery()
-        return session.scalar(select(ledger + decided)) or 0
+        return session.scalar(statements.EXCLUSIONS) or 0
 
     def ratings(self, board: str, parameters: Mapping[str, Any], rate: Rate) -> tuple[dict[int, float], int]:
         """The board's ratings and the last vote they count; computed from the ledger where the cache lags behind."""
         with self._reading() as session:
-            row = session.scalars(select(BoardRow).where(BoardRow.name == board)).one_or_none()
+            row = session.execute(statements.BOARD, {"name": board}).one_or_none()
             last, ratings = 0, {}
             if row is not None and row.parameters == dict(parameters):
                 excluded = self._exclusions(session)
@@ -579,7 +547,7 @@ class Store:
     def cached_ratings(self, board: str) -> dict[int, float]:
         """The ratings as stored, without looking at the ledger."""
         with self._reading() as session:
-            row = session.scalars(select(BoardRow).where(BoardRow.name == board)).one_or_none()
+            row = session.execute(statements.BOARD, {"name": board}).one_or_none()
             return {} if row is None else self._ratings(session, row.id)
 
     def voted_pairs(self, after: int = 0) -> list[VotedPair]:
@@ -589,14 +557,9 @@ class Store:
 
     @staticmethod
     def _voted_pairs(session: Session, after: int) -> list[VotedPair]:
-        query = (
-            select(BallotRow.id, BallotRow.left_id, BallotRow.right_id, BallotRow.outcome, BallotRow.count)
-            .where(_looked_up_by_id(BallotRow.board) == PEOPLE, BallotRow.id > after)
-            .order_by(BallotRow.id)
-        )
         return [
             pair
-            for id, left, right, outcome, count in session.execute(query)
+            for id, left, right, outcome, count in session.execute(statements.VOTED_PAIRS, {"after": after})
             for pair in [VotedPair(id, left, right, ballots.OUTCOMES[outcome])] * count
         ]
 
@@ -631,14 +594,9 @@ class Store:
 
         int64 (n, 6): ballot, left and right contestant, position of the outcome, count, and the voter's key.
         """
-        columns = (
-            BallotRow.id, BallotRow.left_id, BallotRow.right_id, BallotRow.outcome, BallotRow.count,
-            BallotRow.voter_key,
-        )  # fmt: skip
-        query = _filtered(select(*columns), votes, _looked_up_by_id(BallotRow.board))
-        query = query.where(BallotRow.id > after).order_by(BallotRow.id)
+        query = statements.ballots_after(frozenset(_limits(votes)))
         with self._reading() as session:
-            return _integers(session, query, len(columns))
+            return _integers(session, query, 6, {"after": after, **_limits(votes)})
 
     def sampled(self, votes: VoteFilter) -> list[SampledVote]:
         """The votes the filter lets through whose battle was drawn here, with the probability it was drawn with."""
@@ -677,11 +635,9 @@ class Store:
 
     def newest(self) -> tuple[int, int, int]:
         """Last ballot, number of excluded votes, last contestant: a board stays the same as long as these do."""
-        last_ballot = select(func.coalesce(func.max(BallotRow.id), 0)).scalar_subquery()
-        last_contestant = select(func.coalesce(func.max(ContestantRow.id), 0)).scalar_subquery()
         with self._reading() as session:
-            ballot, contestant = session.execute(select(last_ballot, last_contestant)).one()
-            return ballot, self._exclusions(session), contestant
+            ballot, excluded, contestant = session.execute(statements.NEWEST).one()
+            return ballot, excluded, contestant
 
     def votes(self, voter_id: str | None = None) -> list[Vote]:
         """The ledger, in order; of one voter where given."""
@@ -728,7 +684,7 @@ class Store:
         that live votes and imports begin to count one after the other.
         """
         with self._writing() as session:
-            row = self._locked_board(session, board, parameters)
+            live = self._locked_board(session, board, parameters)
             ids = {name: id for id, name in session.execute(select(ContestantRow.id, ContestantRow.name))}
             last = session.scalar(select(func.coalesce(func.max(ImportedVoteRow.id), 0))) or 0
             numbered = ((last + 1 + position, position, vote) for position, vote in enumerate(votes))
@@ -741,7 +697,7 @@ class Store:
                     [_imported_values(id, source, position, vote, ids) for id, position, vote in part],
                 )
                 session.execute(self._insert(BallotRow), [_ballot_values(id, board, vote, ids) for id, _, vote in part])
-            self._up_to_date(session, row, rate)
+            self._up_to_date(session, live, rate)
 
     def exported(self, board: str) -> Iterator[ImportedVote]:
         """The votes that count on a board, in their order, as another arena would import them."""
@@ -884,14 +840,18 @@ class Store:
             return [_score(row, protocol) for row, protocol in session.execute(query)]
 
 
-def _peoples_board(session: Session, vote: Vote) -> str:
-    """People's board, unless the voter is excluded or the battle's own prompt does not count."""
-    own = session.scalar(select(OwnPromptRow.counts).where(OwnPromptRow.battle_id == vote.battle_id))
-    return ASIDE if own is False or decisions.is_excluded(session, vote.voter_id) else PEOPLE
+def _board_of(session: Session, vote: Vote) -> str:
+    """People's board, unless the voter is excluded or the battle's own prompt does not count; a judge's own."""
+    asked = {"battle_id": vote.battle_id, "voter_id": vote.voter_id}
+    kind, counts, decided = session.execute(statements.BALLOT_KIND, asked).one()
+    if kind is not VoterKind.PERSON:
+        return vote.voter_id
+    return ASIDE if counts is False or decided == Action.EXCLUDE else PEOPLE
 
 
 _PART = 10_000
 _KEYS = 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BASE = 1 << 24
 """More contestants than an arena will ever have."""
 
@@ -912,23 +872,13 @@ def _ballot_values(id: int, board: str, vote: ImportedVote, ids: Mapping[str, in
     }  # fmt: skip
 
 
-def _looked_up_by_id(column: Any) -> Any:
-    """A text column as an expression that no index has. For a few rows above an id, SQLite would rather read the index
-    of a whole board, a third of a second at a million votes, than the rows by their number."""
-    return func.coalesce(column, "")
+def _limits(votes: VoteFilter) -> dict[str, Any]:
+    """What the filter asks for, without what it leaves open."""
+    return {name: value for name, value in asdict(votes).items() if value is not None}
 
 
-def _filtered(query: Select[Any], votes: VoteFilter, board: Any = BallotRow.board) -> Select[Any]:
-    query = query.where(board == votes.board)
-    if votes.category is not None:
-        query = query.where(BallotRow.category == votes.category)
-    if votes.since is not None:
-        query = query.where(BallotRow.at >= votes.since)
-    if votes.until is not None:
-        query = query.where(BallotRow.at < votes.until)
-    if votes.up_to is not None:
-        query = query.where(BallotRow.id <= votes.up_to)
-    return query
+def _filtered(query: Select[Any], votes: VoteFilter) -> Select[Any]:
+    return statements.filtered(query, frozenset(_limits(votes))).params(_limits(votes))
 
 
 def _by_key(
@@ -951,22 +901,12 @@ def _by_key(
     return np.concatenate(keys), np.concatenate(cells), np.concatenate(counts)
 
 
-def _integers(session: Session, query: Select[Any], width: int) -> NDArray[np.int64]:
+def _integers(
+    session: Session, query: Select[Any], width: int, asked: Mapping[str, Any] | None = None
+) -> NDArray[np.int64]:
     """The rows of a query of integers, int64 (n, width), straight from the driver: no object for each row."""
-    result = session.connection().execute(query)
+    result = session.connection().execute(query, asked)
     return np.fromiter(chain.from_iterable(result.cursor), np.int64).reshape(-1, width)
-
-
-_LEFT, _RIGHT = aliased(GenerationRow), aliased(GenerationRow)
-
-
-def _battles() -> Select[Any]:
-    return (
-        select(BattleRow, PromptRow, _LEFT, _RIGHT)
-        .join(PromptRow, PromptRow.id == BattleRow.prompt_id)
-        .join(_LEFT, _LEFT.id == BattleRow.left_id)
-        .join(_RIGHT, _RIGHT.id == BattleRow.right_id)
-    )
 
 
 def _prompt(row: PromptRow) -> Prompt:

@@ -26,7 +26,8 @@ from db.schema import (
     VoteRow,
     VoterRow,
 )
-from db.store import Store, _battle, _battles, now
+from db.statements import battles
+from db.store import Store, _battle, now
 
 
 class Pair(NamedTuple):
@@ -309,7 +310,7 @@ class Verdicts:
         """One battle for each two generations that people voted on (this one, where given), in the order of the first
         votes; without prompts that voters typed, which no judge gets to see."""
         query = (
-            _battles()
+            battles()
             .join(VoteRow, VoteRow.battle_id == BattleRow.id)
             .join(VoterRow, VoterRow.id == VoteRow.voter_id)
             .where(VoterRow.kind == VoterKind.PERSON, PromptRow.source != OWN_PROMPT)

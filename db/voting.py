@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, cast, delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from arena.domain import PEOPLE, Battle, Outcome, ReasonTag, ReportReason, Side
-from db import ballots
+from arena.domain import Battle, Outcome, ReasonTag, ReportReason, Side
+from db import ballots, statements
 from db.decisions import Withdrawn
-from db.schema import BallotRow, BattleRow, ContestantRow, ReportRow, SkipRow, VoteRow, VoteTagRow
-from db.store import Store, _battle, _battles, _looked_up_by_id, now
+from db.schema import BattleRow, ReportRow, SkipRow, VoteRow, VoteTagRow
+from db.statements import battles
+from db.store import Store, _battle, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Voting:
     def reports(self, limit: int = 200) -> list[Report]:
         """Newest first."""
         query = (
-            _battles()
+            battles()
             .add_columns(ReportRow)
             .join(ReportRow, ReportRow.battle_id == BattleRow.id)
             .order_by(ReportRow.id.desc())
@@ -95,29 +96,18 @@ class Voting:
 
     def aftermath(self, battle: Battle, voter_id: str) -> Aftermath:
         """All of it in one transaction: every vote asks."""
-        both = battle.left.contestant_id, battle.right.contestant_id
-        makers = select(ContestantRow.id, ContestantRow.name).where(ContestantRow.id.in_(both))
+        left, right = battle.left.contestant_id, battle.right.contestant_id
         with self.store._reading() as session:
-            names = {row.id: row.name for row in session.execute(makers)}
-            withdrawn = not Withdrawn.of(session).contestants.isdisjoint(both)
+            names = dict(session.execute(statements.MAKERS, {"left": left, "right": right}).all())
+            withdrawn = not Withdrawn.of(session).contestants.isdisjoint((left, right))
             return Aftermath(names, withdrawn, self._others(session, battle, voter_id))
 
     @staticmethod
     def _others(session: Session, battle: Battle, voter_id: str) -> Mapping[Outcome, int]:
-        both = battle.left.contestant_id, battle.right.contestant_id
-        query = (
-            select(BallotRow.left_id, BallotRow.outcome, cast(func.sum(BallotRow.count), BigInteger))
-            .where(
-                _looked_up_by_id(BallotRow.board) == PEOPLE,
-                BallotRow.prompt_key == ballots.key(battle.prompt.text),
-                BallotRow.left_id.in_(both),
-                BallotRow.right_id.in_(both),
-                BallotRow.voter_key != ballots.key(voter_id),
-            )
-            .group_by(BallotRow.left_id, BallotRow.outcome)
-        )
+        left, right = battle.left.contestant_id, battle.right.contestant_id
+        keys = {"prompt_key": ballots.key(battle.prompt.text), "voter_key": ballots.key(voter_id)}
         found = dict.fromkeys(Outcome, 0)
-        for left_id, number, count in session.execute(query):
+        for left_id, number, count in session.execute(statements.OTHERS, {"left": left, "right": right, **keys}):
             outcome = ballots.OUTCOMES[number]
-            found[outcome if left_id == both[0] else outcome.mirrored] += count
+            found[outcome if left_id == left else outcome.mirrored] += count
         return found

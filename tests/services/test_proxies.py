@@ -13,7 +13,8 @@ from arena.rating.agreement import Share
 from arena.rating.comparisons import Code
 from arena.services import battles, judging, proxies
 from arena.services.judging import Request
-from db.store import _battle, _battles
+from db.statements import battles as all_battles
+from db.store import _battle
 from db.verdicts import Verdicts, Words
 from evaluators.images import decode
 from evaluators.judge import JUDGES
@@ -95,7 +96,7 @@ def test_the_figures_are_those_of_a_plain_count(any_arena: Arena) -> None:
 def votes_with_generations(arena: Arena) -> list[tuple[int | None, int | None, Outcome]]:
     """Left and right generation and outcome of every vote of people."""
     with arena.store._reading() as session:
-        battles_ = {row[0].id: _battle(*row) for row in session.execute(_battles())}
+        battles_ = {row[0].id: _battle(*row) for row in session.execute(all_battles())}
     people = [vote for vote in arena.store.votes() if vote.voter_id.startswith("person:")]
     return [(battles_[v.battle_id].left.id, battles_[v.battle_id].right.id, v.outcome) for v in people]
 
