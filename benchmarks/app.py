@@ -4,8 +4,8 @@
     python benchmarks/app.py --quick    a look at whether it runs; its figures are worth nothing
 
 A real Chromium presses keys on the real page; "painted" is the moment after the frame with both new pictures, decoded,
-was drawn. Then voters without a browser speak Streamlit's own websocket protocol, as the page does. After each round
-every vote that was acknowledged is looked for in SQL: there once, and nothing else. What it prints are this machine's
+was drawn. Then voters without a browser load the page and post votes as it does. After each round every vote that was
+acknowledged is looked for in SQL: there once, and nothing else. What it prints are this machine's
 figures, browser and server on the same cores; a slow line is a proxy that holds every byte back (`line.py`), and how
 much a round trip takes is measured, not assumed.
 """
@@ -32,6 +32,7 @@ from random import Random
 from statistics import median
 from typing import Any
 
+import httpx2
 import websockets
 from line import Line, round_trip
 from sqlalchemy import text
@@ -50,7 +51,6 @@ ROOT = Path(__file__).parents[1]
 KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"]
 PAUSE_MS = 300  # between two presses: people take longer
 OUTCOMES = [outcome.value for outcome in Outcome]
-EVENTS = "$$STREAMLIT_INTERNAL_KEY_{id}__events"
 
 PRESSED = """() => {
   const find = (node) => node.querySelector('.surface') ??
@@ -188,12 +188,14 @@ class Voter:
     port: int
     cookie: str
     acts: Iterator[int]
-    component: str = ""
-    fragment: str = ""
     data: dict[str, Any] = field(default_factory=dict)
     socket: Any = None
+    http: Any = None
 
     async def enter(self) -> None:
+        self.http = httpx2.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.port}", cookies={COOKIE: self.cookie}, timeout=120
+        )
         self.socket = await websockets.connect(
             f"ws://127.0.0.1:{self.port}/_stcore/stream",
             additional_headers={"Cookie": f"{COOKIE}={self.cookie}"},
@@ -221,25 +223,19 @@ class Voter:
         if delta.WhichOneof("type") != "new_element" or not delta.new_element.HasField("bidi_component"):
             return
         found = delta.new_element.bidi_component
-        self.component, self.fragment = found.id, delta.fragment_id or self.fragment
         self.data = json.loads(found.mixed.json or found.json)
 
     async def vote(self, random: Random) -> float:
         """Vote on the first pair of the queue; seconds until the vote is acknowledged and the next pair is there."""
         id, token = str(next(self.acts)), self.data["queue"][0]["token"]
         act = {"id": id, "do": "vote", "token": token, "outcome": random.choice(OUTCOMES), "seconds": 1.0}
-        message = BackMsg()
-        message.rerun_script.query_string = ""
-        message.rerun_script.fragment_id = self.fragment
-        widgets = message.rerun_script.widget_states.widgets
-        widgets.add(id=self.component, json_value="{}")
-        sent = json.dumps([{"event": "acts", "value": [act]}])
-        widgets.add(id=EVENTS.format(id=self.component), json_trigger_value=sent)
         started = time.perf_counter()
-        await self.socket.send(message.SerializeToString())
-        while id not in self.data["acked"]:
-            await self.run()
-        return time.perf_counter() - started
+        answer = await self.http.post(self.data["post"], json={"acts": [act], "place": self.data["place"]})
+        took = time.perf_counter() - started
+        self.data |= answer.raise_for_status().json()
+        if self.data["acked"] != [id]:
+            raise SystemExit(f"A vote was not acknowledged: {self.data}")
+        return took
 
 
 def many_voters(arena: Arena, sizes: Sizes) -> list[Figure]:
@@ -270,6 +266,7 @@ async def crowd(arena: Arena, port: int, voters_: int, votes: int, think: float 
     seconds = time.perf_counter() - started
     for person in people:
         await person.socket.close()
+        await person.http.aclose()
     check_stored(arena, before + voters_ * votes)
     return [one for each in took for one in each], seconds
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain, islice
 from math import fsum
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -132,6 +133,8 @@ class Store:
     def __init__(self, engine: Engine):
         self.engine = engine
         self._writer = engine.execution_options(**{engines.WRITES: True})
+        # SQLite has one writer at a time and lets the others sleep up to a tenth of a second before they look again.
+        self._turn = Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:
@@ -140,7 +143,8 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:
-        with engines.connecting(self.engine), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        writing = Session(self._writer, expire_on_commit=False)
+        with self._turn, engines.connecting(self.engine), writing as session, session.begin():
             yield session
 
     def _insert(self, table: type) -> Any:

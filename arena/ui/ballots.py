@@ -13,8 +13,6 @@ from enum import StrEnum
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import streamlit as st
-
 from arena.bootstrap import Arena
 from arena.domain import Outcome, ReasonTag, ReportReason, Side
 from arena.errors import ArenaError, DuplicateVote, UsageError, VoteRefused
@@ -119,13 +117,6 @@ class Tag(Act):
 
 def told_token(told: battles.Reveal | named.Answered) -> str:
     return told.token if isinstance(told, battles.Reveal) else told.pair.token
-
-
-def this_sitting() -> Sitting:
-    """The visitor's sitting: it ends with the page; what must last is in the database."""
-    if "sitting" not in st.session_state:
-        st.session_state["sitting"] = Sitting()
-    return st.session_state["sitting"]
 
 
 def read_acts(sent: Any) -> list[Act]:

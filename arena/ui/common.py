@@ -15,6 +15,7 @@ from arena.bootstrap import Arena, open_arena
 from arena.domain import Side
 from arena.errors import ArenaError
 from arena.services import voters
+from arena.ui.ballots import Sitting
 
 COOKIE = "arena_voter"
 QUIET = "#8a837b"
@@ -29,13 +30,28 @@ def the_arena() -> Arena:
 
 def this_voter(arena: Arena) -> str:
     """The visitor's voter id: from the signed cookie, or for this sitting only where cookies are refused."""
-    known = voters.voter_id(arena, st.context.cookies.get(COOKIE))
-    if known:
+    if known := cookie_voter(arena):
         return known
     if held := voters.voter_id(arena, st.session_state.get("voter_token")):
         return held
     st.session_state["voter_token"] = voters.new_voter_token(arena)
     return voters.voter_id(arena, st.session_state["voter_token"]) or ""
+
+
+def own_token(arena: Arena) -> str | None:
+    """The signed voter of this sitting where the browser refuses cookies; None where its cookie says who it is."""
+    return st.session_state.get("voter_token") if this_voter(arena) != cookie_voter(arena) else None
+
+
+def cookie_voter(arena: Arena) -> str | None:
+    return voters.voter_id(arena, st.context.cookies.get(COOKIE))
+
+
+def this_sitting() -> Sitting:
+    """The visitor's sitting: it ends with the page; what must last is in the database."""
+    if "sitting" not in st.session_state:
+        st.session_state["sitting"] = Sitting()
+    return st.session_state["sitting"]
 
 
 @contextmanager

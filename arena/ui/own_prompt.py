@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import streamlit as st
 
@@ -11,9 +12,10 @@ from arena.errors import ArenaError
 from arena.services import battles, named, own_prompts
 from arena.services.own_prompts import Standing
 from arena.ui import vote
-from arena.ui.ballots import Sitting, perform_all, read_acts, this_sitting
-from arena.ui.common import empty_state, heading, picture, plain, said_plainly, the_arena, this_voter
+from arena.ui.ballots import Sitting, perform_all, read_acts
+from arena.ui.common import empty_state, heading, picture, plain, said_plainly, the_arena, this_sitting, this_voter
 from arena.ui.reveal import told
+from arena.ui.surface import offered
 from db.own_prompts import OwnPrompt, Stage
 
 KEY = "own-surface"
@@ -147,9 +149,10 @@ def surface_data(arena: Arena, voter_id: str, sitting: Sitting, request: OwnProm
     blind = battles.BlindBattle(request.token or "", request.prompt.text, request.prompt.category)
     return {
         "sitting": sitting.id,
+        "stamp": uuid4().hex,
         "place": {"category": None, "names": False},
         "categories": [],
-        "queue": [*map(vote.offered, named.came_back(arena, voter_id)), vote.offered(blind)],
+        "queue": [*map(offered, named.came_back(arena, voter_id)), offered(blind)],
         "acked": sitting.settled,
         "reveal": None,
         "notice": sitting.notice,

@@ -9,8 +9,8 @@ import streamlit as st
 from arena.domain import Outcome, Side
 from arena.errors import ArenaError
 from arena.services import battles
-from arena.ui.ballots import Sitting, Skip, Vote, nothing_left, perform_all, this_sitting
-from arena.ui.common import picture_url, said_plainly, the_arena, this_voter
+from arena.ui.ballots import Sitting, Skip, Vote, nothing_left, perform_all
+from arena.ui.common import picture_url, said_plainly, the_arena, this_sitting, this_voter
 from arena.ui.reveal import told
 
 CHOICES = [

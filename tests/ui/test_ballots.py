@@ -24,7 +24,7 @@ from arena.ui.ballots import (
     perform_all,
     read_acts,
 )
-from arena.ui.vote import QUEUE, Place, surface_data
+from arena.ui.surface import QUEUE, Place, surface_data
 from db.voting import Voting
 
 VOTER = "person:someone"

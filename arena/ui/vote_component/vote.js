@@ -11,6 +11,8 @@ const SIDES = ["left", "right"];
 const LETTERS = { left: "A", right: "B" };
 const STORED = "arena-unacked-acts";
 const RESEND_MS = 2500;
+const MOST_ACTS = 64; // that the server reads at once
+const PATIENCE_MS = 10000; // for an answer to a post
 const SILENCE_MS = 5000; // after that an unanswered act is worth a word
 const RETRY_MS = [500, 1000, 2000, 4000, 8000, 16000];
 const AWAY_MS = 1000;
@@ -27,9 +29,10 @@ const surfaces = new WeakMap();
 export default function ({ data, parentElement, setTriggerValue }) {
   const surface = surfaces.get(parentElement) ?? new Surface(parentElement);
   surfaces.set(parentElement, surface);
-  surface.send = (acts) => setTriggerValue("acts", acts);
+  surface.send = data.post ? (acts) => surface.post(data.post, data.voter, acts) : (acts) => setTriggerValue("acts", acts);
   surface.go = (place) => setTriggerValue("place", place);
-  surface.update(data);
+  if (surface.stamp !== data.stamp) surface.update(data);
+  surface.stamp = data.stamp;
   return () => {
     surface.close();
     surfaces.delete(parentElement);
@@ -85,15 +88,43 @@ class Surface {
     this.unacked = this.unacked.filter((act) => !acked.has(act.id));
     remember(this.unacked);
     this.silentSince = this.unacked.length ? this.silentSince : null;
-    this.arrive(data.place, data.categories);
+    if (data.place) this.arrive(data.place, data.categories);
     this.merge(data.queue);
     this.idle = data.idle;
     this.say(data.notice);
-    this.tell(data.reveal);
-    const reconnected = this.sitting !== data.sitting;
-    this.sitting = data.sitting;
+    if (data.reveal) this.tell(data.reveal);
+    const reconnected = data.sitting && this.sitting !== data.sitting;
+    this.sitting = data.sitting ?? this.sitting;
     if (reconnected) this.flush();
     this.advance();
+  }
+
+  // One post at a time, so that acts are performed in their order; what was done meanwhile goes with the next one.
+  async post(address, voter, all) {
+    if (this.posting) return;
+    this.posting = true;
+    const acts = all.slice(0, MOST_ACTS);
+    const place = this.place;
+    const returning = this.queue.some((pair) => pair.undone || pair.returning);
+    try {
+      const answer = await fetch(address, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ acts, place, returning, voter }),
+        keepalive: true, // a page that is left or closed still delivers its last vote
+        signal: AbortSignal.timeout(PATIENCE_MS),
+      });
+      const news = await answer.json();
+      if (!answer.ok) this.say(news.notice);
+      else if (place === this.place) this.update(news);
+      else this.update({ ...news, queue: this.queue }); // these pairs are of the place that was left
+    } catch (error) {
+      console.warn("The votes could not be sent yet; they will be sent again.", error);
+      return;
+    } finally {
+      this.posting = false;
+    }
+    if (this.unacked.some((act) => !acts.includes(act))) this.flush();
   }
 
   // In another category, or with names, the pairs on hand are the wrong ones.
@@ -244,10 +275,15 @@ class Surface {
     if (this.$(".notice").textContent !== (sentence ?? "")) this.$(".notice").textContent = sentence ?? "";
   }
 
+  hideReveal() {
+    this.told = null;
+    this.$(".reveal").hidden = this.$(".more").hidden = this.$(".tags").hidden = true;
+  }
+
   tell(told) {
-    this.$(".reveal").hidden = this.$(".more").hidden = !told;
-    this.$(".tags").hidden = !told?.tags.length;
-    if (!told || told.token === this.told) return;
+    this.$(".reveal").hidden = this.$(".more").hidden = false;
+    this.$(".tags").hidden = !told.tags.length;
+    if (told.token === this.told) return;
     this.told = told.token;
     this.$(".verdict").textContent = told.verdict;
     this.$(".crowd").textContent = told.crowd;
@@ -329,6 +365,7 @@ class Surface {
     const { pair, did } = this.last;
     this.last = null;
     this.shown = null;
+    if (this.told === pair.token) this.hideReveal();
     pair.returning = did === "vote";
     this.queue = [pair, ...this.queue];
     this.cast({ do: "undo", token: pair.token });
