@@ -56,7 +56,7 @@ def battles(session: Session, drawn: Sequence[Drawn], voter_id: str, policy: str
 
 def _prompts(session: Session, drawn: Sequence[Drawn]) -> Mapping[int, Prompt]:
     wanted = {"prompt_ids": [*{one.prompt_id for one in drawn}]}
-    return {row.id: _prompt(row) for row in session.scalars(statements.PROMPTS, wanted)}
+    return {row.id: _prompt(row) for row in session.execute(statements.PROMPTS, wanted)}
 
 
 def _images(session: Session, drawn: Sequence[Drawn]) -> Mapping[tuple[int, int], Generation]:
@@ -66,7 +66,7 @@ def _images(session: Session, drawn: Sequence[Drawn]) -> Mapping[tuple[int, int]
     }
     hidden = Withdrawn.of(session).generations
     found: dict[tuple[int, int], Generation] = {}
-    for row in session.scalars(statements.IMAGES, wanted):
+    for row in session.execute(statements.IMAGES, wanted):
         if row.id not in hidden:
             found.setdefault((row.contestant_id, row.prompt_id), _generation(row))
     return found

@@ -127,11 +127,11 @@ NAMED_CELLS = select(LEFT.contestant_id, RIGHT.contestant_id, NamedBattleRow.pro
 )
 """(voter_id): the same of battles with names."""
 
-PROMPTS = select(PromptRow).where(PromptRow.id.in_(bindparam("prompt_ids", expanding=True)))
+PROMPTS = select(*PromptRow.__table__.c).where(PromptRow.id.in_(bindparam("prompt_ids", expanding=True)))
 """(prompt_ids)"""
 
 IMAGES = (
-    select(GenerationRow)
+    select(*GenerationRow.__table__.c)
     .where(
         GenerationRow.prompt_id.in_(bindparam("prompt_ids", expanding=True)),
         GenerationRow.contestant_id.in_(bindparam("contestant_ids", expanding=True)),
