@@ -408,6 +408,7 @@ def derive() -> None:
 
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not end up among the answers
+    deriving.end_with_parent()
     deriving.serve(_open(load_settings()), sys.stdin.buffer, answers)
 
 

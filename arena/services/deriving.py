@@ -17,6 +17,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -47,6 +48,8 @@ QUESTIONS: Mapping[str, str] = {
 SLOW = frozenset({"pooled", "history", "audit", "together", "battles"})
 """Questions that may take minutes: a child of their own answers them, so that no board waits behind one."""
 PROGRAM = (sys.executable, "-m", "arena.cli", "derive")
+PARENT_SECONDS = 1.0
+"""How often a child looks whether its parent is still there."""
 MANY = 20_000
 """Votes from which an answer takes longer than a visitor should wait."""
 REMEMBERED = 256
@@ -217,3 +220,14 @@ def serve(arena: Arena, questions: IO[bytes], answers: IO[bytes]) -> None:
             return
         pickle.dump(answered(arena, question), answers)
         answers.flush()
+
+
+def end_with_parent() -> None:
+    """From now on this process ends soon after its parent, also in the middle of an answer that takes minutes."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os._exit(0)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -80,6 +83,33 @@ def test_a_child_that_is_killed_is_replaced(many_is_few: Arena) -> None:
     assert worker.child is not None
     worker.child.kill()
     same_board(awaited(many_is_few, "board", VoteFilter()).value, many_is_few, VoteFilter())
+
+
+def test_a_process_in_the_middle_of_an_answer_ends_with_its_parent() -> None:
+    busy = "from arena.services import deriving; import time; deriving.end_with_parent(); time.sleep(100)"
+    parent = (
+        "import subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdin=-1); "
+        "print(child.pid, flush=True); time.sleep(100)"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent, busy], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        time.sleep(1)
+        os.kill(child, 0)
+        process.kill()
+    deadline = time.monotonic() + 60
+    while is_running(child):
+        assert time.monotonic() < deadline, "the child outlived its parent"
+        time.sleep(0.1)
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process that is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 def test_no_board_waits_behind_what_takes_minutes(many_is_few: Arena) -> None:
