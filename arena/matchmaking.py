@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from random import Random
 
@@ -60,11 +61,17 @@ def candidates(prompts_of: Mapping[int, Collection[int]], seen: Iterable[Cell] =
     done: dict[Pair, set[int]] = {}
     for low, high, prompt in seen:
         done.setdefault((low, high), set()).add(prompt)
-    sets = {contestant: set(prompts) for contestant, prompts in prompts_of.items()}
-    open_prompts = {
-        pair: sorted((sets[pair[0]] & sets[pair[1]]) - done.get(pair, set())) for pair in combinations(sorted(sets), 2)
-    }
-    return {pair: prompts for pair, prompts in open_prompts.items() if prompts}
+    same: dict[frozenset[int], frozenset[int]] = {}  # equal sets become one object, which is quickly known again
+    sets = {one: same.setdefault(found := frozenset(ids), found) for one, ids in sorted(prompts_of.items())}
+    common = cache(lambda one, other: sorted(one & other))  # many contestants have images of the very same prompts
+    found = {}
+    for low, high in combinations(sets, 2):
+        prompts = common(sets[low], sets[high])
+        if (low, high) in done:
+            prompts = [prompt for prompt in prompts if prompt not in done[low, high]]
+        if prompts:
+            found[low, high] = prompts
+    return found
 
 
 def without(choices: Mapping[Pair, list[int]], drawn: Draw) -> dict[Pair, list[int]]:
@@ -113,15 +120,20 @@ def adaptive_chances(
     position = {contestant: i for i, contestant in enumerate(open_ + known)}
     theta = np.array([strengths.get(contestant, 0.0) for contestant in position])
     games = np.zeros((len(theta), len(theta)))
-    for (one, other), number in votes.items():
-        games[position[one], position[other]] += number
-        games[position[other], position[one]] += number
-    rows, columns = np.array([(position[one], position[other]) for one, other in pairs]).T
+    np.add.at(games, _places(votes, position), np.fromiter(votes.values(), np.float64, len(votes)))
+    games += games.T
+    rows, columns = _places(pairs, position)
     gain = gains(theta, games, relevance(theta, games, len(open_)))[rows, columns]
     # The best gain is 1 before the power, which might underflow otherwise; where nothing is left to gain, uniform.
     share = (gain / gain.max()) ** SHARPNESS if gain.max() > 0 else np.ones(len(gain))
     chance = epsilon / len(gain) + (1 - epsilon) * share / share.sum()
-    return dict(zip(pairs, map(float, chance), strict=True))
+    return dict(zip(pairs, chance.tolist(), strict=True))
+
+
+def _places(pairs: Collection[Pair], position: Mapping[int, int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of pairs in a matrix of contestants, (n,) each."""
+    found = np.fromiter((position[contestant] for pair in pairs for contestant in pair), np.intp, 2 * len(pairs))
+    return found[::2], found[1::2]
 
 
 def shared(

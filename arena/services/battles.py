@@ -130,11 +130,14 @@ def _oldest() -> datetime:
 def _draw_battles(arena: Arena, voter_id: str, n: int, category: str | None, rng: Random) -> list[Battle]:
     prompts_of = looks.unseen(arena, voter_id, gate.for_people(arena, arena.store.prompts_with_images(category)))
     seen = [*arena.store.seen_cells(voter_id), *NamedBattles(arena.store).cells(voter_id)]
-    choices, chances = matchmaking.candidates(prompts_of, seen), _chances(arena)
-    drawn: list[Drawn] = []
-    while len(drawn) < n and (draw := matchmaking.draw(choices, rng, chances(choices))):
+    choices, of = matchmaking.candidates(prompts_of, seen), _chances(arena)
+    chances, drawn = of(choices), list[Drawn]()
+    while len(drawn) < n and (draw := matchmaking.draw(choices, rng, chances)):
         drawn.append(Drawn(draw.left_id, draw.right_id, draw.prompt_id, draw.probability, new_token()))
-        choices = matchmaking.without(choices, draw)
+        rest = matchmaking.without(choices, draw)
+        if len(rest) < len(choices):  # the same pairs have the same chances
+            chances = of(rest)
+        choices = rest
     return drawing.add(arena.store, drawn, voter_id, arena.settings.matchmaking) if drawn else []
 
 
