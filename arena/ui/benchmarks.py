@@ -13,12 +13,12 @@ from arena.domain import RunKind, Score
 from arena.services import benchmarks
 from arena.services.benchmarks import Column, Request
 from arena.ui import runs
-from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
+from arena.ui.common import LABEL_PIXELS, empty_state, heading, plain, said_plainly, the_arena
 
 SHORT = 8
 ROW_PIXELS = 34
 AXIS_PIXELS = 56
-PICTURES_IN_A_ROW = 5
+PICTURE_PIXELS = 165  # two beside each other on a phone
 VIEWS = ("Models", "Number of images", "Images that hurt most", "Files")
 
 TITLES = {
@@ -140,7 +140,7 @@ def chart(column: Column) -> alt.LayerChart:
     name = title(column.metric)
     base = alt.Chart(rows).encode(
         y=alt.Y("model:N", sort=[score.subject for score in column.scores], title=None,
-                axis=alt.Axis(labelLimit=260, ticks=False, domain=False, labelPadding=8)),
+                axis=alt.Axis(labelLimit=LABEL_PIXELS, ticks=False, domain=False, labelPadding=8)),
         tooltip=tooltip,
     )  # fmt: skip
     scale = alt.Scale(zero=False, nice=True)
@@ -203,6 +203,9 @@ def draw_curves(column: Column) -> None:
     if not points:
         st.info("This figure was measured without its curve; run it again to see it.")
         return
+    if len({point["n"] for point in points}) < 2:
+        st.info(f"There are too few images for parts of them to be measured: {points[0]['n']} of a model.")
+        return
     rows = pd.DataFrame(points)
     order = [score.subject for score in column.scores]
     legend = alt.Legend(title=None, orient="top", labelLimit=220, symbolSize=90)
@@ -236,8 +239,9 @@ def draw_worst(arena: Arena, column: Column) -> None:
         return
     name = st.selectbox("Model", [score.subject for score in shown], width=320)
     pictures = benchmarks.worst(arena, next(score for score in shown if score.subject == name))
-    for start in range(0, len(pictures), PICTURES_IN_A_ROW):
-        for place, one in zip(st.columns(PICTURES_IN_A_ROW), pictures[start : start + PICTURES_IN_A_ROW], strict=False):
+    with st.container(horizontal=True):
+        for one in pictures:
+            place = st.container(width=PICTURE_PIXELS)
             place.image(one.content, width="stretch", alt=one.prompt)
             place.caption(f"{signed(one.amount)} · {plain(one.prompt)}")
     st.caption(

@@ -20,6 +20,8 @@ from arena.ui.ballots import Sitting
 COOKIE = "arena_voter"
 QUIET = "#8a837b"
 """The colour of lines that only guide the eye: seen on light and on dark."""
+LABEL_PIXELS = 140
+"""Of a name beside a chart, so that the chart keeps more than half of a phone's 358; the rest of it is in the tip."""
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ from arena.services import judge_board, judging, proxies
 from arena.services.judging import Request
 from arena.services.proxies import Panel, Proxy
 from arena.ui import gate, runs, verdicts
-from arena.ui.common import QUIET, empty_state, heading, plain, said_plainly, the_arena
+from arena.ui.common import LABEL_PIXELS, QUIET, empty_state, heading, plain, said_plainly, the_arena
 
 ROW_PIXELS = 34
 AXIS_PIXELS = 84
@@ -169,11 +169,19 @@ def draw_agreement(found: Panel, own: Proxy | None) -> None:
             st.markdown(f":material/error: **{plain(proxy.name)}**: {plain(proxy.verdict.sentence)}")
     st.dataframe(figures_table(found.proxies), width="stretch", height="content", placeholder="–")
     st.caption(FIGURES)
-    for proxy in found.proxies:
-        for note in proxy.notes:
-            st.caption(f"{plain(proxy.name)}: {plain(note)}")
+    for note, names in notes(found.proxies).items():
+        st.caption(f"{plain(', '.join(names))}: {plain(note)}")
     if own is not None and own.reliability is not None:
         draw_reliability(own.reliability)
+
+
+def notes(found: Sequence[Proxy]) -> dict[str, list[str]]:
+    """Each note once, with the scores that it is about."""
+    about: dict[str, list[str]] = {}
+    for proxy in found:
+        for note in proxy.notes:
+            about.setdefault(note, []).append(proxy.name)
+    return about
 
 
 def human_line(found: Panel) -> str:
@@ -207,7 +215,7 @@ def dots(
 ) -> alt.LayerChart:
     """A dot with its interval for each row, in their order, and upright lines with a word on top."""
     order = [row[name] for row in rows]
-    axis = alt.Axis(labelLimit=240, ticks=False, domain=False, labelPadding=12)
+    axis = alt.Axis(labelLimit=LABEL_PIXELS, ticks=False, domain=False, labelPadding=12)
     tooltip = [
         alt.Tooltip(f"{name}:N", title="Name"),
         alt.Tooltip("value:Q", format=form, title="Value"),

@@ -16,7 +16,7 @@ from arena.bootstrap import Arena
 from arena.domain import PEOPLE, VoteFilter
 from arena.errors import DataError
 from arena.rating import rank_agreement
-from arena.services import benchmarks, board_table, deriving, snapshots
+from arena.services import benchmarks, board_table, deriving, judging, snapshots
 from arena.services.audit import Audit, Influence
 from arena.services.board_table import FILES, SORTS, Published, Table, chosen, published, short_judge, valued
 from arena.services.board_view import CONTROLLED, DAYS, DEFAULTS, EVERYTHING, WEIGHTS, Choices, View, asked
@@ -121,7 +121,7 @@ def bound(name: str, word: str, default: str) -> dict[str, Any]:
     return {"key": key, "on_change": written, "args": (name, default, key)}
 
 
-def choose(name: str, label: str, options: Mapping[str, str], view: View, width: int = 190) -> None:
+def choose(name: str, label: str, options: Mapping[str, str], view: View, width: int = 165) -> None:
     word = getattr(view, name)
     st.selectbox(
         label, [*options], format_func=lambda one: options[one], width=width, **bound(name, word, DEFAULTS[name])
@@ -136,10 +136,10 @@ def draw_filters(known: Choices, view: View) -> None:
             judges = {judge: f"Judge {short_judge(judge)}" for judge in known.judges}
             choose("voters", "Voters", {PEOPLE: "People", **judges}, view)
         own = {} if view.time in TIMES else {view.time: view.time.replace("..", " to ")}
-        choose("time", "Time", {**TIMES, **own}, view, 160)
+        choose("time", "Time", {**TIMES, **own}, view)
         sorts = {word: text for key, text in SORTS.items() for word, text in _both_ways(key, text)}
         choose("sort", "Sorted by", sorts, view)
-        st.text_input("Search", placeholder="Model name", width=170, **bound("search", view.search, ""))
+        st.text_input("Search", placeholder="Model name", width=150, **bound("search", view.search, ""))
         draw_more(known, view)
 
 
@@ -582,7 +582,9 @@ def draw_judges(arena: Arena, category: str | None) -> None:
     st.subheader("People and judges", anchor=False)
     if category is not None:
         st.caption(f"Of all categories, not of {plain(category)} alone.")
-    judge = judges[0] if len(judges) == 1 else st.selectbox("Judge", judges, width=320, format_func=short_judge)
+    usual = judging.newest(arena, arena.settings.judge)
+    first = judges.index(usual) if usual in judges else 0
+    judge = judges[0] if len(judges) == 1 else st.selectbox("Judge", judges, first, short_judge, width=320)
     found = deriving.answer(arena, "together", judge)
     if found is None:
         draw_pending()
@@ -594,15 +596,15 @@ def draw_judges(arena: Arena, category: str | None) -> None:
 
 def judge_said(found: Together) -> list[str]:
     """What the judge adds to people's board, and what must not be read into its own."""
-    said = []
+    said, name = [], plain(short_judge(found.name))
     if found.lam and found.width_ratio is not None:
         said.append(
-            f"{plain(found.name)} is used to {found.lam:.0%}: its verdicts on pairs that nobody voted on narrow the "
+            f"{name} is used to {found.lam:.0%}: its verdicts on pairs that nobody voted on narrow the "
             f"intervals to {found.width_ratio:.0%} of people's own, and what it gets wrong on pairs that people voted "
             "on is taken off again."
         )
     elif found.lam is not None:
-        said.append(f"{plain(found.name)} narrows no interval here, so **People and judge** is people's own board.")
+        said.append(f"{name} narrows no interval here, so **People and judge** is people's own board.")
     if found.judge:
         said.append("**Judge alone** is no verdict of people: it may be biased, and its intervals do not say so.")
     return said + [plain(note) for note in found.notes]

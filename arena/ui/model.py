@@ -71,7 +71,7 @@ def draw_standing(arena: Arena, contestant: Contestant) -> None:
     row = next((row for row in found.table.rows if row["name"] == contestant.name), None) if found else None
     if row is None or row["rating"] is None:
         st.info(why_not(row))
-    with st.container(horizontal=True, gap="medium"):
+    with st.container(horizontal=True, gap="small"):
         if row is not None and row["rating"] is not None:
             st.metric("Rating", f"{row['rating']:.0f}", help=f"95% interval {row['low']:.0f} to {row['high']:.0f}")
             st.metric("95% interval", f"± {row['high'] - row['rating']:.0f}")
@@ -182,7 +182,7 @@ def draw_gallery(arena: Arena, contestant: Contestant) -> None:
         empty_state("No pictures", "Its votes came from elsewhere, or nothing was generated yet: `arena generate`.")
         return
     shown = [figure_html([one], prompt_link(one.prompt.id, one.prompt.text)) for one in found.pictures]
-    st.html(gallery_html(shown))
+    st.html(gallery_html(shown, "six"))
     if found.total > SIZE:
         st.pagination(-(-found.total // SIZE), key="gallery-page")
     st.caption("A prompt whose pictures you saw here with their makers' names is not drawn for your votes any more.")

@@ -14,7 +14,7 @@ import streamlit as st
 from arena.services.board_table import value
 from arena.services.history import Moment
 from arena.services.leaderboard import Rated
-from arena.ui.common import QUIET
+from arena.ui.common import LABEL_PIXELS, QUIET
 
 HEIGHT = 380
 ROW_PIXELS, CELL_WIDTH = 34, 56
@@ -218,7 +218,7 @@ def heat_map(numbers: pd.DataFrame, order: Sequence[str]) -> alt.LayerChart:
 def scatter(numbers: pd.DataFrame, title: str, higher_is_better: bool, said: str) -> alt.LayerChart:
     """An automatic score against people's rating, both with their 95% intervals where they have one. The axis of a
     score of which less is better is turned, so that agreement always goes up to the right."""
-    scale = alt.Scale(zero=False, nice=True, padding=20, reverse=not higher_is_better)
+    scale = alt.Scale(zero=False, nice=True, padding=60, reverse=not higher_is_better)
     axis = alt.Axis(tickCount=6, format=".6~r")
     heading = title if higher_is_better else f"{title} (smaller is better: turned)"
     base = alt.Chart(numbers).encode(
@@ -247,7 +247,7 @@ def scatter(numbers: pd.DataFrame, title: str, higher_is_better: bool, said: str
 def interval_bars(rows: Sequence[Mapping[str, Any]], title: str) -> alt.LayerChart:
     """A dot with its 95% interval for each row (name, rating, low, high, votes), in their order."""
     frame, order = pd.DataFrame(rows), [row["name"] for row in rows]
-    axis = alt.Axis(labelLimit=240, ticks=False, domain=False, labelPadding=12)
+    axis = alt.Axis(labelLimit=LABEL_PIXELS, ticks=False, domain=False, labelPadding=12)
     base = alt.Chart(frame).encode(
         y=alt.Y("name:N", sort=order, title=None, axis=axis),
         tooltip=[

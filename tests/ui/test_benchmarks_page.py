@@ -89,6 +89,11 @@ def test_every_view_has_something_to_show(serve: Serve, seeded: Arena) -> None:
     assert not page.exception
 
 
+def test_a_curve_of_one_point_is_said_to_be_none(serve: Serve, seeded: Arena) -> None:
+    add(seeded, curve=[[24, 15.0]])
+    assert "too few images" in text_of(view(serve(seeded, "benchmarks"), "Number of images"))
+
+
 def test_scores_without_a_value_are_listed_with_their_reason(serve: Serve, seeded: Arena) -> None:
     seeded.store.add_score(Score("Swatch A", "fid-clean", FID, unscored="only one image"))
     [shown] = serve(seeded, "benchmarks").dataframe

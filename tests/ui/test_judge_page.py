@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -12,6 +13,7 @@ from arena.bootstrap import Arena
 from arena.domain import JudgeAnswer, Outcome, RunKind, RunState, Side
 from arena.services import battles, gallery, gate, judging, runs
 from arena.services.judging import Request
+from arena.ui import judge as judge_page
 from arena.ui import verdicts
 from tests.ui.test_pages import text_of
 
@@ -158,3 +160,8 @@ def test_no_text_in_a_card_is_markup() -> None:
 
 def test_a_long_reason_is_cut() -> None:
     assert len(verdicts.shorten("x" * 10_000)) == verdicts.LONGEST
+
+
+def test_a_note_on_several_scores_is_said_once() -> None:
+    found = [SimpleNamespace(name="fid", notes=("few",)), SimpleNamespace(name="kid", notes=("few", "late"))]
+    assert judge_page.notes(found) == {"few": ["fid", "kid"], "late": ["kid"]}  # type: ignore[arg-type]
