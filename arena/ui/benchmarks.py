@@ -208,7 +208,7 @@ def draw_curves(column: Column) -> None:
         return
     rows = pd.DataFrame(points)
     order = [score.subject for score in column.scores]
-    legend = alt.Legend(title=None, orient="top", labelLimit=220, symbolSize=90)
+    legend = alt.Legend(title=None, orient="top", columns=2, labelLimit=LABEL_PIXELS, symbolSize=90)
     lines = (
         alt.Chart(rows)
         .mark_line(point=alt.OverlayMarkDef(size=55, filled=True), strokeWidth=2.5)

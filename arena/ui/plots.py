@@ -114,7 +114,11 @@ def over_time(moments: Sequence[Moment], names: Sequence[str]) -> alt.LayerChart
     """Lines of ratings with their 95% bands, told apart by colour, dash and mark."""
     frame = pd.DataFrame([moment for moment in map(_moment, moments) if moment["name"] in names])
     dashes = alt.StrokeDash("name:N", sort=list(names), legend=None)
-    legend = alt.Legend(title=None, orient="top", labelLimit=220, symbolSize=90, symbolOpacity=1)
+    # Two names in a row fit a phone; without a stroke the marks are not drawn with their line's dashes.
+    legend = alt.Legend(
+        title=None, orient="top", columns=2, labelLimit=LABEL_PIXELS, symbolSize=90, symbolOpacity=1,
+        symbolStrokeWidth=0,
+    )  # fmt: skip
     colour = alt.Color("name:N", sort=list(names), legend=legend)
     x = alt.X("day:T", title=None, axis=alt.Axis(format="%-d %b %Y", tickCount=6, labelOverlap=True))
     base = alt.Chart(frame).encode(x=x, color=colour)
