@@ -12,7 +12,7 @@ policies are one. (adaptive@1, of battles drawn before, also went for difference
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -52,7 +52,7 @@ class Draw:
     probability: float
 
 
-def candidates(prompts_of: Mapping[int, Collection[int]], seen: Iterable[Cell] = ()) -> dict[Pair, list[int]]:
+def candidates(prompts_of: Mapping[int, Collection[int]], seen: Iterable[Cell] = ()) -> dict[Pair, tuple[int, ...]]:
     """For each pair of contestants (lower id first), the prompts both have an image for and the voter has not seen.
 
     `prompts_of`: contestant id -> prompt ids with an image. `seen`: (lower id, higher id, prompt id). Pairs with no
@@ -61,27 +61,30 @@ def candidates(prompts_of: Mapping[int, Collection[int]], seen: Iterable[Cell] =
     done: dict[Pair, set[int]] = {}
     for low, high, prompt in seen:
         done.setdefault((low, high), set()).add(prompt)
-    same: dict[frozenset[int], frozenset[int]] = {}  # equal sets become one object, which is quickly known again
+    # Many contestants have images of the very same prompts: equal sets become one object, quickly known again.
+    same: dict[frozenset[int], frozenset[int]] = {}
     sets = {one: same.setdefault(found := frozenset(ids), found) for one, ids in sorted(prompts_of.items())}
-    common = cache(lambda one, other: sorted(one & other))  # many contestants have images of the very same prompts
+    common = cache(lambda one, other: tuple(sorted(one & other)))
     found = {}
     for low, high in combinations(sets, 2):
         prompts = common(sets[low], sets[high])
         if (low, high) in done:
-            prompts = [prompt for prompt in prompts if prompt not in done[low, high]]
+            prompts = tuple(prompt for prompt in prompts if prompt not in done[low, high])
         if prompts:
             found[low, high] = prompts
     return found
 
 
-def without(choices: Mapping[Pair, list[int]], drawn: Draw) -> dict[Pair, list[int]]:
+def without(choices: Mapping[Pair, tuple[int, ...]], drawn: Draw) -> dict[Pair, tuple[int, ...]]:
     """The candidates that are left once a battle was drawn from them."""
     low, high = sorted((drawn.left_id, drawn.right_id))
-    rest = [prompt for prompt in choices[low, high] if prompt != drawn.prompt_id]
+    rest = tuple(prompt for prompt in choices[low, high] if prompt != drawn.prompt_id)
     return {pair: prompts for pair, prompts in {**choices, (low, high): rest}.items() if prompts}
 
 
-def draw(choices: Mapping[Pair, list[int]], rng: Random, chances: Mapping[Pair, float] | None = None) -> Draw | None:
+def draw(
+    choices: Mapping[Pair, Sequence[int]], rng: Random, chances: Mapping[Pair, float] | None = None
+) -> Draw | None:
     """One battle from the candidates, or None when there are none.
 
     `chances`: the probability of each pair, as `adaptive_chances` gives them; uniform where absent.

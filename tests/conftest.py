@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -34,6 +35,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_is_loaded_stays_loaded() -> Iterator[None]:
+    """Libraries that a file loaded are millions of objects, which every later full collection would look through:
+    by the end of the suite one took seconds. Frozen, they cost nothing."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _and_is_let_go_in_the_end() -> Iterator[None]:
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ from arena.matchmaking import (
 
 def test_candidates_are_common_unseen_prompts() -> None:
     found = candidates({1: [10, 11], 2: [10, 11], 3: [11]}, seen=[(1, 2, 10)])
-    assert found == {(1, 2): [11], (1, 3): [11], (2, 3): [11]}
+    assert found == {(1, 2): (11,), (1, 3): (11,), (2, 3): (11,)}
 
 
 def test_nothing_left_draws_nothing() -> None:
@@ -210,7 +210,7 @@ def test_a_share_that_would_hide_a_pair_is_refused(share: float) -> None:
 
 
 def test_a_drawn_battle_leaves_the_candidates() -> None:
-    choices = {(1, 2): [7, 8], (1, 3): [7]}
-    assert matchmaking.without(choices, matchmaking.Draw(2, 1, 7, 0.25)) == {(1, 2): [8], (1, 3): [7]}
-    assert matchmaking.without(choices, matchmaking.Draw(1, 3, 7, 0.5)) == {(1, 2): [7, 8]}
-    assert choices == {(1, 2): [7, 8], (1, 3): [7]}
+    choices = {(1, 2): (7, 8), (1, 3): (7,)}
+    assert matchmaking.without(choices, matchmaking.Draw(2, 1, 7, 0.25)) == {(1, 2): (8,), (1, 3): (7,)}
+    assert matchmaking.without(choices, matchmaking.Draw(1, 3, 7, 0.5)) == {(1, 2): (7, 8)}
+    assert choices == {(1, 2): (7, 8), (1, 3): (7,)}

@@ -161,6 +161,11 @@ class DiffusersBackend:
         withheld = getattr(output, "nsfw_content_detected", None) or [False] * len(output.images)
         return [_result(pixels, refused) for pixels, refused in zip(output.images, withheld, strict=True)]
 
+    def close(self) -> None:
+        """Let go of the pipeline: it holds itself in cycles, and the next one needs the memory."""
+        del self.pipeline
+        free_memory()
+
 
 SMALLER = "try a smaller batch_size, offload, quantisation or dtype bfloat16"
 

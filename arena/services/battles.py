@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from db.store import CastVote
 
 Choice = TypeVar("Choice", bound=StrEnum)
-Choices = Mapping[matchmaking.Pair, list[int]]
+Choices = Mapping[matchmaking.Pair, tuple[int, ...]]
 BOARD = PEOPLE
 SYSTEM = "elo@1"
 NAMED = "n."

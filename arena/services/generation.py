@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import time
 import zlib
@@ -169,7 +168,6 @@ def _fill(
             _count(report, contestant, todo, attempts)
             tell(contestant.name, done, total)
             progress(Progress(contestant.name, done, total, (time.perf_counter() - started) / finished))
-        gc.collect()  # a pipeline holds itself in cycles, and the next one needs the memory
 
 
 def _count(report: Report, contestant: Contestant, todo: Sequence[Cell], attempts: Sequence[Generation]) -> None:

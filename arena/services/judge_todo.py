@@ -35,7 +35,8 @@ class Todo:
         self.met = len(met)
         self.voted = [b for b in ledger.voted_by_people() if frozenset((b.left.id, b.right.id)) not in met]
         seen = [*arena.store.seen_cells(judge_id), *map(_cell, self.voted)]
-        self.choices = matchmaking.candidates(arena.store.prompts_with_images(), seen)
+        every = matchmaking.candidates(arena.store.prompts_with_images(), seen)
+        self.choices = {pair: [*prompts] for pair, prompts in every.items()}
 
     def __len__(self) -> int:
         return len(self.again) + len(self.voted) + sum(map(len, self.choices.values()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -145,7 +145,7 @@ def _of_contestants(
         for id, name in names.items()
     ]
     return Leaderboard(
-        rows=tuple(sorted(rows, key=_best_first)),
+        rows=tuple(sorted(rows, key=_best_first(rated))),
         votes=rated.n_votes,
         last_vote_id=last_vote_id,
         k_factor=arena.settings.k_factor,
@@ -161,8 +161,10 @@ def _of_contestants(
 _SHARED = {f.name for f in fields(BoardRow)} & {f.name for f in fields(LeaderboardRow)}
 
 
-def _best_first(row: LeaderboardRow) -> tuple[float, float, str]:
-    return (np.inf if row.rating is None else -row.rating, -(row.elo or 0.0), row.name)
+def _best_first(rated: Board) -> Callable[[LeaderboardRow], tuple[float, float, str]]:
+    """In the order of the board, which says how many votes hold each in its place before the next; then the unrated."""
+    places = {row.model: place for place, row in enumerate(rated.board) if row.rating is not None}
+    return lambda row: (places.get(row.name, np.inf), -(row.elo or 0.0), row.name)
 
 
 _WithMeetings = tuple[Board, tuple[Meeting, ...], tuple[str, ...]]

