@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint lock bench-generation bench-fid bench-fid-protocols bench-memory bench-teddies bench-ratings bench-board bench-app bench-app-board bench-judge bench-judge-endpoint bench-judge-injection bench-frechet bench-import bench-export simulate-fid simulate-coverage simulate-matchmaking install clean
+.PHONY: demo test lint lock screenshots bench-generation bench-fid bench-fid-protocols bench-memory bench-teddies bench-ratings bench-board bench-app bench-app-board bench-judge bench-judge-endpoint bench-judge-injection bench-frechet bench-import bench-export simulate-fid simulate-coverage simulate-matchmaking install clean
 
 demo: install
 	@exec $(BIN)/arena demo
@@ -14,6 +14,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+# docs/screenshots.md and its pictures: every page in light, in dark and on a phone, with a real Chromium.
+screenshots: install
+	$(BIN)/python docs/screenshots.py
 
 # How many attributes of the caption each embedded contestant gets right, and whether FID orders them alike.
 bench-teddies: install
