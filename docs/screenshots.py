@@ -203,7 +203,7 @@ HEAD = """# Screenshots
 
 Every page in light, in dark and on a phone. `make screenshots` makes them anew and needs nothing running: it builds an
 arena of the embedded teddies with some weeks of made-up votes, serves it, and looks at it with a real Chromium. The
-images, scores and verdicts are real. The votes are made up in `docs/lively.py`: most go by what the judge sees, the rest
+images, scores and verdicts are real. The votes are made up in `docs/lively.py`: most go by what the judge sees, others
 are drawn from strengths that it names. So neither the order of the models nor the judge's agreement with people says
 anything. A page of more than 1,600 pixels is cut there.
 """
