@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache, partial
+from threading import Semaphore
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -24,6 +26,10 @@ from arena.ui.surface import Place, news
 MOST_BYTES = 1 << 17
 """More than 64 acts have."""
 LONGEST_CATEGORY = 512
+AT_ONCE = 8
+"""Votes performed at the same time where the database is a server that they wait for."""
+WAITING = 40
+"""Votes that may wait for their turn in threads; the pictures' threads are others."""
 NEVER_KEPT = {"Cache-Control": "no-store"}
 
 
@@ -34,9 +40,23 @@ def routes(the_arena: Callable[[], Arena], cookie: str) -> list[Route]:
         sent = await read_json(request)
         if not isinstance(sent, dict):
             return refused("Only JSON is taken here, 128 KiB at most; reload the page.", 400)
-        return await run_in_threadpool(answer, the_arena, request.cookies.get(cookie), sent)
+        perform = partial(answer, the_arena, request.cookies.get(cookie), sent)
+        return await to_thread.run_sync(perform, limiter=waiting_room())
 
     return [Route("/vote/acts", acts, methods=["POST"])]
+
+
+@cache
+def waiting_room() -> CapacityLimiter:
+    """Of the process, made in its event loop."""
+    return CapacityLimiter(WAITING)
+
+
+@cache
+def turn(dialect: str) -> Semaphore:
+    """SQLite has one writer, who would hold its lock the longer the more others share the interpreter: one by one,
+    votes take two thirds of the time."""
+    return Semaphore(1 if dialect == "sqlite" else AT_ONCE)
 
 
 async def read_json(request: Request) -> Any:
@@ -64,8 +84,10 @@ def answer(the_arena: Callable[[], Arena], cookie: str | None, sent: dict[str, A
         acts, sitting = read_acts(sent.get("acts")), Sitting()
         # Only an undo brings a pair back; the surface says whether it has one waiting.
         sitting.may_return = sent.get("returning") is True or any(isinstance(act, Undo) for act in acts)
-        perform_all(arena, voter_id, acts, sitting)
-        return JSONResponse(news(arena, voter_id, sitting, read_place(sent.get("place"))), headers=NEVER_KEPT)
+        with turn(arena.store.engine.dialect.name):
+            perform_all(arena, voter_id, acts, sitting)
+            found = news(arena, voter_id, sitting, read_place(sent.get("place")))
+        return JSONResponse(found, headers=NEVER_KEPT)
     except ArenaError as error:
         return refused(f"Your votes are kept here and will be sent again. {error}", 503)
 
