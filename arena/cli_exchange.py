@@ -83,21 +83,49 @@ def import_arena(
 
 @app.command()
 def provenance(
-    image: Annotated[Path, typer.Argument(help="An image file.")],
+    image: Annotated[
+        Path | None, typer.Argument(help="An image file; without one, the arena's imported images, by model.")
+    ] = None,
     sidecar: Annotated[Path | None, typer.Option(help="Its manifest, where it is a file of its own.")] = None,
     trust: Annotated[Path | None, typer.Option(help="PEM of the authorities whose signatures are trusted.")] = None,
     as_json: Json = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Say what an image tells of where it is from: its C2PA manifest, and marks that a model made it."""
     from arena.services import provenance as service
 
+    if image is None and sidecar is not None:
+        raise UsageError("A sidecar belongs to an image; name the image as well.")
     try:
         content, manifest, anchors = (path and path.read_bytes() for path in (image, sidecar, trust))
     except OSError as error:
         raise UsageError(f"{str(error.filename)!r} cannot be read ({error.strerror}); check the path.") from error
+    if image is None:
+        _say_of_all(data_dir, anchors, as_json)
+        return
     found = service.facts(content or b"", manifest, anchors)
     if as_json:
         print(json.dumps(asdict(found)))
         return
     for sentence in found.sentences():
         out.print(sentence, soft_wrap=True, markup=False, highlight=False)
+
+
+def _say_of_all(data_dir: Path | None, anchors: bytes | None, as_json: bool) -> None:
+    """Read the arena's imported images that were not read yet, with `anchors` all, and say what those of each model
+    tell."""
+    from arena.bootstrap import open_arena
+    from arena.services import provenance as service
+
+    arena = open_arena(load_settings(data_dir=data_dir))
+    with stoppable("what was read is kept, run it again to go on"), bar("Reading", err) as update:
+        service.read_again(arena, anchors, lambda done, total: update("images", done, total, ""))
+    found = {one.name: service.of_contestant(arena, one.id or 0) for one in arena.store.contestants()}
+    if as_json:
+        print(json.dumps({name: told for name, told in found.items() if told}, ensure_ascii=False))
+        return
+    for name, told in found.items():
+        if told:
+            out.print(f"{name}: {'; '.join(told)}.", soft_wrap=True, markup=False, highlight=False)
+    if not any(found.values()):
+        out.print("No image here came from elsewhere.", soft_wrap=True, markup=False)

@@ -18,7 +18,7 @@ from arena.errors import DatabaseError, DatabaseTooNew
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0009"
+HEAD = "0010"
 """The revision this version of the code works with; Alembic, slow to import, is needed to reach another one only."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select, text
 
 from arena.domain import Contestant, Generation, ImageRef, Prompt
+from db import origins
 from db.prompt_sets import parts, put
 from db.schema import GenerationRow, ImageSourceRow
 from db.store import Store, _generation_values
@@ -25,7 +26,10 @@ class Source(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """An image for a prompt, or the reason why there is none; see `Generation`. A prompt without an id is new."""
+    """An image for a prompt, or the reason why there is none; see `Generation`. A prompt without an id is new.
+
+    `origin`: what the image says of where it is from, None where nobody could read it.
+    """
 
     prompt: Prompt
     seed: int
@@ -35,6 +39,7 @@ class Attempt(NamedTuple):
     seconds: float | None = None
     cost_usd: float | None = None
     cost_source: str | None = None
+    origin: origins.Origin | None = None
 
     def values(self, contestant_id: int, prompt_id: int) -> dict[str, Any]:
         return _generation_values(
@@ -90,6 +95,7 @@ def add(store: Store, contestant: Contestant, attempts: Sequence[Attempt]) -> Co
         ]
         if sources:
             session.execute(NOTE_SOURCE, sources)
+        origins.put(store, session, {one.image.sha256: one.origin for one in attempts if one.image and one.origin})
     return replace(contestant, id=contestant_id)
 
 

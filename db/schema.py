@@ -489,6 +489,18 @@ class ImageSourceRow(Base):
     licence: Mapped[str] = mapped_column(String(128))
 
 
+class ImageOriginRow(Base):
+    """What the bytes of an image say of where it is from, as they were read when it came in; columns: see
+    `db.origins.Origin`. Derived from the image and from the manifest that came beside it."""
+
+    __tablename__ = "image_origins"
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    state: Mapped[str | None] = mapped_column(String(16))
+    generator: Mapped[str | None] = mapped_column(String(128))
+    signed_by: Mapped[str | None] = mapped_column(String(128))
+    mark: Mapped[str | None] = mapped_column(String(128))
+
+
 class ProtocolRow(Base):
     __tablename__ = "protocols"
     fingerprint: Mapped[str] = mapped_column(String(64), primary_key=True)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.orm import Session, aliased
 
 from arena.errors import DataError
-from db import ballots, decisions
+from db import ballots, decisions, origins
 from db import engine as engines
 from db.decisions import Action, Topic, Withdrawn
 from db.schema import (
@@ -351,6 +351,7 @@ def _put_images(to: Arrival, rows: list[Row]) -> None:
             if row["source_path"] is not None
         ),
     )
+    origins.put(to.store, to.session, {row["sha256"]: row["origin"] for row in rows if row.get("origin")})
     for row in rows:
         if row["hidden"]:
             to._decide(Topic.IMAGE, row["id"], Action.HIDE)

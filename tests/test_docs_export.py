@@ -78,8 +78,9 @@ def test_where_an_image_is_from(here: Arena, tmp_path_factory: pytest.TempPathFa
     generation = here.store.generations(here.store.contestants()[0].id or 0)[0]
     assert generation.image
     Path("picture.png").write_bytes(here.blobs.get(generation.image.sha256))
-    signed, said = (run(line) for line in commands("Where an image is from"))
+    signed, said, of_all = (run(line) for line in commands("Where an image is from"))
     assert "12 images" in signed.output and "No C2PA manifest." in said.output
+    assert "No image here came from elsewhere." in of_all.output
 
 
 def test_images_in_object_storage(monkeypatch: pytest.MonkeyPatch) -> None:

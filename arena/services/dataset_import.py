@@ -20,6 +20,7 @@ from pyarrow import parquet
 
 from arena.errors import DataError, UsageError
 from arena.services import dataset_layout as layout
+from arena.services import provenance
 from arena.services.battles import BOARD, elo_parameters, elo_rate
 from arena.services.dataset_export import board_bytes
 from arena.services.votes_files import WINNERS
@@ -111,27 +112,30 @@ def import_into(arena: Arena, folder: Folder, progress: Progress = lambda table,
             f"The arena in {str(arena.settings.data_dir)!r} is not empty; import into a new one, with another data_dir."
         )
     new: list[str] = []
+    unread: list[int] = []
     try:
         with transfer.arrival(arena.store, BOARD, elo_parameters(arena), elo_rate(arena)) as to:
             for table in layout.SCHEMAS:
-                _put_table(arena, folder, to, table, new, progress)
+                _put_table(arena, folder, to, table, new, unread, progress)
             to.put("snapshots", (_snapshot(folder, name) for name in folder.files if _is_snapshot(name)))
     except BaseException:
         for sha256 in new:
             arena.blobs.remove(sha256)
         raise
     same = board_bytes(arena) == (folder.path / layout.PEOPLES_BOARD).read_bytes()
-    return Imported(folder.rows, len(new), same, tuple(_notes(arena, folder, same)))
+    return Imported(folder.rows, len(new), same, tuple(_notes(arena, folder, same, len(unread))))
 
 
 def _put_table(
-    arena: Arena, folder: Folder, to: transfer.Arrival, table: str, new: list[str], progress: Progress
+    arena: Arena, folder: Folder, to: transfer.Arrival, table: str, new: list[str], unread: list[int],
+    progress: Progress,
 ) -> None:  # fmt: skip
     count = 0
     for name in folder.parts(table):
         for rows in _batches(folder.path / name, table):
             if table == "images":
                 _keep_images(arena, rows, new)
+                unread += _note_origins(rows)
             to.put(table, map(_of_file(table), rows))
             count += len(rows)
             progress(table, count)
@@ -164,6 +168,25 @@ def _keep_images(arena: Arena, rows: list[Row], new: list[str]) -> None:
             arena.blobs.put(content)
 
 
+def _note_origins(rows: list[Row]) -> list[int]:
+    """Give each row with an image what this says of its origin, in itself or in the manifest that came beside it.
+
+    Returns the ids of those that could not be read.
+    """
+    unread = []
+    for row in rows:
+        content = (row["image"] or {}).get("bytes")
+        if content is None:
+            continue
+        found = provenance.facts(content)
+        if found.state is None and row["c2pa"] is not None:
+            found = provenance.facts(content, row["c2pa"])
+        row["origin"] = provenance.origin(found)
+        if row["origin"] is None:
+            unread.append(row["id"])
+    return unread
+
+
 def _of_file(table: str) -> Callable[[Row], Row]:
     """From the words of the files to those of the tables."""
 
@@ -187,7 +210,9 @@ def _snapshot(folder: Folder, name: str) -> Row:
     return {"id": plain["id"], "recipe": plain["recipe"], "content": content, "at": datetime.fromisoformat(plain["at"])}
 
 
-def _notes(arena: Arena, folder: Folder, same: bool) -> Iterator[str]:
+def _notes(arena: Arena, folder: Folder, same: bool, unread: int) -> Iterator[str]:
+    if unread:
+        yield f"{unread:,} images carry a manifest that was not read; reading needs pip install c2pa-python."
     differs = False
     for name, value in folder.settings.items():
         if (here := getattr(arena.settings, name, value)) != value:

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from arena.domain import FOLDER_BACKEND, Contestant, ImageRef, Prompt
 from arena.errors import DataError, ImageError
-from arena.services import prompt_sets
+from arena.services import prompt_sets, provenance
 from arena.services.image_files import LARGEST_FILE, look, read_inside, strict_pillow
 from arena.services.imported_rows import Plan, Request, examined, existing
 from arena.services.manifests import Row, Source, open_source
 from arena.services.prompt_sets import normalised
 from db import imported as stored
 from db import prompt_sets as sets
+from db.origins import Origin
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
@@ -76,12 +77,17 @@ def import_images(arena: Arena, request: Request, progress: Progress = lambda do
     return work.report
 
 
+class _Found(NamedTuple):
+    image: ImageRef
+    origin: Origin | None
+
+
 class _Cell(NamedTuple):
     row: Row
     model: str
     prompt: Prompt
     seed: int
-    result: Future[ImageRef | str]
+    result: Future[_Found | str]
 
 
 @dataclass
@@ -163,14 +169,15 @@ class _Import:
                 if len(self.report.differing) < SHOWN:
                     self.report.differing.append(_called(row))
 
-    def _image(self, row: Row) -> ImageRef | str:
-        """The image once it is kept, or why it cannot be used. Runs in a thread."""
+    def _image(self, row: Row) -> _Found | str:
+        """The image once it is kept, and where it says it is from; or why it cannot be used. Runs in a thread."""
         try:
             content = self._bytes(row)
             width, height, media_type = look(content, _called(row))
         except ImageError as error:
             return str(error)
-        return ImageRef(self.arena.blobs.put(content), width, height, media_type)
+        origin = provenance.origin(provenance.facts(content))
+        return _Found(ImageRef(self.arena.blobs.put(content), width, height, media_type), origin)
 
     def _bytes(self, row: Row) -> bytes:
         content = row.content if row.content is not None else read_inside(self.root, row.path or "")
@@ -232,11 +239,12 @@ def _attempt(cell: _Cell) -> stored.Attempt:
     cost = None if row.cost_usd is None else float(row.cost_usd)
     return stored.Attempt(
         cell.prompt, cell.seed, stored.Source(_called(row), row.licence or ""),
-        None if isinstance(found, str) else found,
+        None if isinstance(found, str) else found.image,
         found if isinstance(found, str) else None,
         None if row.seconds is None else float(row.seconds),
         cost,
         None if cost is None else COST_SOURCE,
+        None if isinstance(found, str) else found.origin,
     )  # fmt: skip
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arena.errors import DataError, EnvironmentFault, UsageError
+from db import origins
+from db.origins import Origin
 from evaluators.marks import Mark, mark
 
 if TYPE_CHECKING:
@@ -24,6 +27,11 @@ ASSERTION = "org.image-arena.generation"
 AI_MADE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 GENERATOR = "image-arena"
 ALGORITHMS = ("es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519")
+WORTH = {"Trusted": "a trusted signer", "Valid": "nobody here vouches for the signer"}
+LONGEST = 128
+MOST_KINDS = 3
+"""So many kinds of manifests are told apart for a reader."""
+TOGETHER = 64
 BARE = {"builder": {"thumbnail": {"enabled": False}}}
 """A thumbnail would be a hundred times the size of all the rest."""
 
@@ -35,8 +43,8 @@ class Facts:
     """What an image says of where it is from.
 
     `state`: None without a manifest, else "Valid" (whole, by a signer nobody here vouches for), "Trusted" or
-    "Invalid". `generator`: the program that made the manifest. `record`: this project's own assertion. `mark`: what
-    says that a model made the image.
+    "Invalid"; "unread" without the extra `c2pa`. `generator`: the program that made the manifest. `record`: this
+    project's own assertion. `mark`: what says that a model made the image.
     """
 
     state: str | None
@@ -54,7 +62,7 @@ class Facts:
         whom = f", signed by {self.signed_by}" if self.signed_by else ""
         said.append(f"C2PA manifest: {self.state}, made by {self.generator or 'an unnamed program'}{whom}.")
         said += [f"Problem: {problem}" for problem in self.problems]
-        return said + [f"{name}: {value}" for name, value in (self.record or {}).items()]
+        return said + [f"{printable(name)}: {printable(value)}" for name, value in (self.record or {}).items()]
 
 
 def record(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,11 +149,12 @@ def _manifest(what: Record) -> dict[str, Any]:
 def facts(content: bytes, manifest: bytes | None = None, anchors: bytes | None = None) -> Facts:
     """What an image, or the manifest beside it, says. `anchors`: PEM of the authorities that are trusted.
 
-    Without the extra `c2pa` the marks are found and a manifest is said to be unread. Nothing is fetched.
+    Without the extra `c2pa` the marks are found and a manifest is said to be unread. Nothing is fetched, and nothing is
+    raised, whatever the bytes are.
     """
     found = mark(content) or (mark(manifest) if manifest else None)
     said = found and str(found)
-    if manifest is None and b"c2pa" not in content:
+    if manifest is None and (b"c2pa" not in content or _kind(content) is None):
         return Facts(None, mark=said)
     try:
         c2pa = _c2pa()
@@ -160,7 +169,7 @@ def facts(content: bytes, manifest: bytes | None = None, anchors: bytes | None =
         else:
             reader = c2pa.Reader(_media_type(content), io.BytesIO(content), manifest_data=manifest, context=context)
         return Facts(None, mark=said) if reader is None else _read(reader, said)
-    except (c2pa.C2paError, DataError) as error:
+    except (c2pa.C2paError, DataError, LookupError, TypeError, ValueError, AttributeError) as error:
         return Facts("Invalid", mark=said, problems=(str(error)[:200],))
 
 
@@ -172,8 +181,8 @@ def _read(reader: Any, said: str | None) -> Facts:
     made_by = active.get("claim_generator_info") or [{}]
     return Facts(
         state=str(state),
-        generator=made_by[0].get("name") or active.get("claim_generator"),
-        signed_by=(active.get("signature_info") or {}).get("issuer"),
+        generator=printable(made_by[0].get("name") or active.get("claim_generator")),
+        signed_by=printable((active.get("signature_info") or {}).get("issuer")),
         record=own[0] if own else None,
         mark=said or _declared(active),
         problems=tuple(sorted({one.get("code", "?") for one in whole.get("validation_status") or ()})),
@@ -186,18 +195,93 @@ def _declared(active: Mapping[str, Any]) -> str | None:
     return found and str(Mark("C2PA manifest, DigitalSourceType", found.said))
 
 
-def of_generation(arena: Arena, sha256: str) -> Facts:
-    """The same of a stored image: what came with it when it was made or imported."""
-    return facts(arena.blobs.get(sha256))
+def printable(said: Any) -> str | None:
+    """What a stranger's file says, fit for a terminal, a page and a database: one line, and not a long one."""
+    return None if said is None else "".join(one for one in str(said) if one.isprintable())[:LONGEST]
 
 
-def _media_type(content: bytes) -> str:
-    for start, name in ((b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"GIF8", "image/gif")):
+# What the arena's own images say
+
+
+def origin(found: Facts) -> Origin | None:
+    """What is kept of an image's facts; None where they could not be read."""
+    return None if found.state == "unread" else Origin(found.state, found.generator, found.signed_by, found.mark)
+
+
+def read_again(
+    arena: Arena, anchors: bytes | None = None, progress: Callable[[int, int], None] = lambda done, total: None
+) -> int:
+    """Read the stored images from elsewhere that nobody could read yet; with `anchors` all of them anew.
+
+    Returns how many there were; those that cannot be read now either stay for the next time.
+    """
+    hashes = origins.brought(arena.store, again=anchors is not None)
+    for start in range(0, len(hashes), TOGETHER):
+        part = hashes[start : start + TOGETHER]
+        read = {sha256: origin(facts(arena.blobs.get(sha256), anchors=anchors)) for sha256 in part}
+        origins.note(arena.store, {sha256: found for sha256, found in read.items() if found is not None})
+        progress(start + len(part), len(hashes))
+    return len(hashes)
+
+
+def of_contestant(arena: Arena, contestant_id: int) -> list[str]:
+    """Where a contestant's images came from, in clauses for a reader; none where all were drawn here."""
+    return clauses(origins.said(arena.store, contestant_id))
+
+
+def clauses(found: Sequence[tuple[Origin | None, int]]) -> list[str]:
+    """Origins and how many images say so, as `db.origins.said` gives them, in clauses for a reader.
+
+    The manifests first; those of the least frequent kinds are taken together.
+    """
+    signed, others = Counter[str](), Counter[str]()
+    for one, n in found:
+        if one is not None and one.state is not None:
+            signed[f"with {_manifest_in_words(one)}"] += n
+        else:
+            others[_unsigned_in_words(one)] += n
+    kinds = signed.most_common()
+    rest = sum(n for _, n in kinds[MOST_KINDS:])
+    told = kinds[:MOST_KINDS] + [("with other C2PA manifests", rest)] * bool(rest) + others.most_common()
+    return [f"{n:,} {words}" for words, n in told]
+
+
+def _unsigned_in_words(one: Origin | None) -> str:
+    if one is None:
+        return "not looked at yet"
+    if one.mark:
+        return f"with no manifest, but marked as made by a model ({one.mark})"
+    return "that say nothing of their origin"
+
+
+def _manifest_in_words(one: Origin) -> str:
+    """What a manifest that does not hold says is not repeated as if it did: only its own claim of a name."""
+    by = one.generator or "an unnamed program"
+    if one.state not in WORTH:
+        return f"an invalid C2PA manifest that names {by}"
+    signer = f", signed by {one.signed_by}" if one.signed_by else ""
+    return f"a valid C2PA manifest by {by}{signer} ({WORTH[one.state]})"
+
+
+def _kind(content: bytes) -> str | None:
+    """The media type of a file that can carry a manifest."""
+    starts = (
+        (b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"GIF8", "image/gif"), (b"II*\0", "image/tiff"),
+        (b"MM\0*", "image/tiff"),
+    )  # fmt: skip
+    for start, name in starts:
         if content.startswith(start):
             return name
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp"
-    raise DataError("Only PNG, JPEG, GIF and WebP files are signed and read here; convert the image first.")
+    return "image/avif" if content[4:12] == b"ftypavif" else None
+
+
+def _media_type(content: bytes) -> str:
+    found = _kind(content)
+    if found is None:
+        raise DataError("Only AVIF, GIF, JPEG, PNG, TIFF and WebP files are signed and read here; convert the image.")
+    return found
 
 
 def _c2pa() -> Any:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from arena.bootstrap import Arena
 from arena.domain import Contestant
-from arena.services import board_table, deriving, showcase
+from arena.services import board_table, deriving, provenance, showcase
 from arena.services.board_table import Figure
 from arena.services.board_view import View
 from arena.services.showcase import SIZE, Fought, Record
@@ -54,7 +54,7 @@ def draw(arena: Arena, contestant: Contestant) -> None:
     draw_standing(arena, contestant)
     facts, failed = st.columns([3, 2], gap="large")
     with facts:
-        draw_card(contestant)
+        draw_card(contestant, provenance.of_contestant(arena, contestant.id or 0))
     with failed:
         draw_failures(arena, contestant)
     draw_categories(arena, contestant)
@@ -121,9 +121,10 @@ def draw_categories(arena: Arena, contestant: Contestant) -> None:
 # What it is
 
 
-def draw_card(contestant: Contestant) -> None:
+def draw_card(contestant: Contestant, origins: list[str]) -> None:
+    """Its facts; `origins`: where its images came from, nothing where they were drawn here."""
     st.subheader("What it is", anchor=False)
-    rows = card_rows(contestant)
+    rows = card_rows(contestant) + ([("Imported images", "; ".join(origins))] if origins else [])
     st.html('<dl class="card">' + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows) + "</dl>")
 
 

@@ -172,6 +172,7 @@ def test_every_table_is_exported_or_stays_for_a_reason() -> None:
         "named_battles": "read by no rating", "named_votes": "read by no rating", "looks": "read by no rating",
         "verdict_claims": "of a run at work", "runs": "of this machine", "reference_sets": "files of this machine",
         "boards": "derived", "ratings": "derived", "rating_checkpoints": "derived",
+        "image_origins": "read anew from the images",
     }  # fmt: skip
     assert {*Base.metadata.tables} == goes | {*stays}
     assert {*transfer.QUERIES} == {*transfer.PUTS} == {*layout.SCHEMAS, "snapshots"}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import io
 import json
+import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +17,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
-from typer.testing import CliRunner
+from PIL.PngImagePlugin import PngInfo
+from typer.testing import CliRunner, Result
 
-from arena.bootstrap import Arena
+from arena.bootstrap import Arena, open_arena
 from arena.cli import app
 from arena.errors import UsageError
-from arena.services import dataset_export, provenance
+from arena.services import dataset_export, dataset_import, provenance
+from arena.services.imported_images import import_images
+from arena.services.imported_rows import Request
+from arena.settings import load_settings
+from db import origins
+from db.blobs import Blobs
+from db.origins import Origin
 from tests.conftest import fill_with_swatches
 
 UNTRUSTED = ("signingCredential.untrusted",)
@@ -96,7 +106,7 @@ def test_a_sidecar_belongs_to_its_bytes_and_changes_none(pem: dict[str, Path]) -
     assert provenance.facts(content[:-20] + bytes(20), manifest).state == "Invalid"
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "AVIF"])
 def test_an_embedded_record_is_found_and_a_changed_bit_too(pem: dict[str, Path], form: str) -> None:
     content = picture(form)
     signing = provenance.open_signing(pem["chain"], pem["key"])
@@ -152,3 +162,110 @@ def test_what_is_in_a_file_is_shown(pem: dict[str, Path], tmp_path: Path) -> Non
     assert said.exit_code == 0 and "C2PA manifest: Valid, made by image-arena, signed by Signer." in said.output
     trusted = CliRunner().invoke(app, ["provenance", *files, "--trust", str(pem["authority"]), "--json"])
     assert json.loads(trusted.output)["state"] == "Trusted"
+
+
+# What comes in is read once, and shown
+
+
+@pytest.fixture(scope="module")
+def theirs(pem: dict[str, Path]) -> list[bytes]:
+    """Four images: one signed, one signed and changed, one marked, one that says nothing."""
+    signed = provenance.embedded(picture(), {"seed": 1}, provenance.open_signing(pem["chain"], pem["key"]))
+    body = b"tEXtComment\0changed"
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    changed = signed[:-12] + chunk + signed[-12:]  # before IEND: it decodes, and is not what was signed
+    marked, words = io.BytesIO(), PngInfo()
+    words.add_text("parameters", "a bear\nSteps: 20, Sampler: Euler")
+    Image.open(io.BytesIO(picture())).save(marked, "PNG", pnginfo=words)
+    return [signed, changed, marked.getvalue(), picture()]
+
+
+def bring(arena: Arena, folder: Path, contents: list[bytes]) -> int:
+    """Import images as those of "Theirs", and return its id."""
+    folder.mkdir()
+    for n, content in enumerate(contents):
+        (folder / f"{n}.png").write_bytes(content)
+    (folder / "manifest.csv").write_text("path,prompt\n" + "".join(f"{n}.png,bear {n}\n" for n in range(4)))
+    assert import_images(arena, Request(folder, "Theirs")).made == len(contents)
+    return arena.store.contestant("Theirs").id or 0
+
+
+SAID = [
+    "1 with a valid C2PA manifest by image-arena, signed by Signer (nobody here vouches for the signer)",
+    "1 with an invalid C2PA manifest that names image-arena",
+    "1 with no manifest, but marked as made by a model (PNG text chunk 'parameters': Stable Diffusion web UI)",
+    "1 that say nothing of their origin",
+]
+
+
+def test_an_import_reads_where_images_say_they_are_from(any_arena: Arena, theirs: list[bytes], tmp_path: Path) -> None:
+    id = bring(any_arena, tmp_path / "pics", theirs)
+    assert sorted(provenance.of_contestant(any_arena, id)) == sorted(SAID)
+    assert origins.brought(any_arena.store) == [], "nothing is left to read"
+    fill_with_swatches(any_arena, contestants=1, prompts=1)
+    assert provenance.of_contestant(any_arena, any_arena.store.contestant("Swatch A").id or 0) == []
+
+
+def test_a_page_opens_no_image_to_say_it(
+    arena: Arena, theirs: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = bring(arena, tmp_path / "pics", theirs)
+    monkeypatch.setattr(provenance, "facts", lambda *_: pytest.fail("an image was read"))
+    monkeypatch.setattr(Blobs, "get", lambda *_: pytest.fail("an image was read"))
+    assert len(provenance.of_contestant(arena, id)) == len(SAID)
+
+
+def test_images_that_nobody_could_read_are_said_to_be_unread_and_read_later(
+    arena: Arena, theirs: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "c2pa", None)
+        id = bring(arena, tmp_path / "pics", theirs)
+    assert "2 not looked at yet" in provenance.of_contestant(arena, id)
+    assert origins.brought(arena.store) == sorted(hashlib.sha256(content).hexdigest() for content in theirs[:2])
+    assert (provenance.read_again(arena), provenance.read_again(arena)) == (2, 0)
+    assert sorted(provenance.of_contestant(arena, id)) == sorted(SAID)
+
+
+def test_the_command_reads_all_and_trusts_whom_it_is_told_to(
+    arena: Arena, pem: dict[str, Path], theirs: list[bytes], tmp_path: Path
+) -> None:
+    def run(*words: str) -> Result:
+        done = CliRunner().invoke(app, ["provenance", "--data-dir", str(arena.settings.data_dir), *words])
+        assert done.exit_code == 0, done.output
+        return done
+
+    assert "No image here came from elsewhere." in run().output
+    bring(arena, tmp_path / "pics", theirs)
+    assert "Theirs: 1 with" in run().output
+    trusted = "1 with a valid C2PA manifest by image-arena, signed by Signer (a trusted signer)"
+    assert trusted in json.loads(run("--trust", str(pem["authority"]), "--json").stdout)["Theirs"]
+
+
+def test_an_arena_that_was_imported_knows_who_signed_its_images(
+    any_arena: Arena, pem: dict[str, Path], theirs: list[bytes], tmp_path: Path
+) -> None:
+    """Also those of which the manifest came beside the image."""
+    first = open_arena(load_settings(data_dir=tmp_path / "first"), prepare=True)
+    fill_with_swatches(first, contestants=1, prompts=2)
+    bring(first, tmp_path / "pics", theirs)
+    options = dataset_export.Options(sign=provenance.signer(pem["chain"], pem["key"]))
+    dataset_export.export(first, tmp_path / "out", options)
+    first.store.engine.dispose()
+    dataset_import.import_into(any_arena, dataset_import.checked(tmp_path / "out"))
+    told = {one.name: provenance.of_contestant(any_arena, one.id or 0) for one in any_arena.store.contestants()}
+    assert told["Swatch A"] == [SAID[0].replace("1", "2", 1)]
+    assert sorted(told["Theirs"]) == sorted([SAID[0].replace("1", "3", 1), SAID[1]])
+
+
+def test_what_strangers_write_is_one_short_printable_line() -> None:
+    odd = "bear\x00\x1b[31m\ud800\n" + "x" * 500
+    assert provenance.printable(odd) == "bear[31m" + "x" * 120
+
+
+def test_rare_kinds_of_manifests_are_taken_together() -> None:
+    found = [(Origin("Valid", f"program {n}"), 9 - n) for n in range(5)]
+    assert provenance.clauses(found) == [
+        *(f"{9 - n} with a valid C2PA manifest by program {n} (nobody here vouches for the signer)" for n in range(3)),
+        "11 with other C2PA manifests",
+    ]

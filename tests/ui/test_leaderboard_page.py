@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from html import escape
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -17,6 +18,8 @@ from arena.services.board_view import View
 from arena.services.history import Changes, Moment, Move
 from arena.ui import board_html, plots
 from arena.ui import leaderboard as page_module
+from db import origins
+from db.origins import Origin
 from tests.ui.test_pages import text_of
 
 Serve = Callable[..., AppTest]
@@ -249,6 +252,16 @@ def test_a_model_has_its_card_place_pictures_and_battles(serve: Serve, rated: Ar
     assert html.count('<img src="/shown/') == len(rated.store.prompts()[: showcase.SIZE])
     page.toggle[0].set_value(True).run()
     assert html_of(fine(page)).count('<img src="/shown/') > html.count('<img src="/shown/')
+
+
+def test_a_models_page_says_where_its_images_came_from(serve: Serve, rated: Arena) -> None:
+    assert "Imported images" not in html_of(fine(serve(rated, "model", name="Swatch A")))
+    made = rated.store.generations(rated.store.contestant("Swatch A").id or 0)
+    first, second, *_ = (one.image.sha256 for one in made if one.image)
+    origins.note(rated.store, {first: Origin("Valid", HOSTILE, "Ada"), second: Origin()})
+    html = html_of(fine(serve(rated, "model", name="Swatch A")))
+    assert "<dt>Imported images</dt>" in html and "signed by Ada (nobody here vouches for the signer)" in html
+    assert "that say nothing of their origin" in html and "<img src=x" not in html and escape(HOSTILE) in html
 
 
 def test_a_model_that_there_is_not_and_none_asked_for(serve: Serve, rated: Arena) -> None:
