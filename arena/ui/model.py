@@ -124,8 +124,10 @@ def draw_categories(arena: Arena, contestant: Contestant) -> None:
 def draw_card(contestant: Contestant, origins: list[str]) -> None:
     """Its facts; `origins`: where its images came from, nothing where they were drawn here."""
     st.subheader("What it is", anchor=False)
-    rows = card_rows(contestant) + ([("Imported images", "; ".join(origins))] if origins else [])
+    rows = card_rows(contestant)
     st.html('<dl class="card">' + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows) + "</dl>")
+    if origins:
+        st.caption("Imported images: " + plain("; ".join(origins)) + ".")
 
 
 def card_rows(contestant: Contestant) -> list[tuple[str, str]]:
