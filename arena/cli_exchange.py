@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,7 +14,7 @@ from arena.errors import UsageError
 from arena.settings import load_settings
 
 if TYPE_CHECKING:
-    from arena.services import dataset_export
+    from arena.services.provenance import Signer
 
 app = typer.Typer()
 
@@ -34,6 +34,10 @@ def export_arena(
         tuple[Path, Path] | None,
         typer.Option(help="CERT KEY (PEM): sign where each image is from (C2PA, extra c2pa)."),
     ] = None,
+    sign_as: Annotated[
+        Literal["sidecar", "embedded"] | None,
+        typer.Option(help="Manifests beside the images (the default), or in copies of them in the folder signed/."),
+    ] = None,
     scores: Annotated[
         str | None, typer.Option(help="OWNER/DATASET: also .eval_results files, scores for pages of models.")
     ] = None,
@@ -44,23 +48,28 @@ def export_arena(
     from arena.services import dataset_export, eval_results
 
     arena = open_arena(load_settings(data_dir=data_dir))
-    options = dataset_export.Options(licence, name, everything, _signer(sign), scores)
+    options = dataset_export.Options(licence, name, everything, _signer(sign, sign_as), scores)
     with stoppable("nothing was written"), bar("Exporting") as update:
         done = dataset_export.export(arena, folder, options, lambda table, rows: update(table, rows, 0, "rows"))
     out.print(
         f"{done.images:,} images, {done.rows['votes']:,} votes in {str(folder)!r}; {done.withheld:,} images withheld.",
         soft_wrap=True, markup=False,
     )  # fmt: skip
+    if sign is not None:
+        cannot = f", {done.unsigned:,} cannot be signed so" if done.unsigned else ""
+        out.print(f"{done.signed:,} images signed{cannot}.", soft_wrap=True, markup=False)
     if scores is not None:
         out.print(f"Scores of {done.models_scored} models in {eval_results.FOLDER}/.", soft_wrap=True, markup=False)
 
 
-def _signer(files: tuple[Path, Path] | None) -> dataset_export.Signer | None:
+def _signer(files: tuple[Path, Path] | None, sign_as: str | None) -> Signer | None:
     if files is None:
+        if sign_as is not None:
+            raise UsageError("--sign-as needs what to sign with; give --sign CERT KEY as well.")
         return None
     from arena.services import provenance
 
-    return provenance.signer(*files)
+    return provenance.signer(*files, embeds=sign_as == "embedded")
 
 
 @app.command("import")

@@ -78,8 +78,10 @@ def test_where_an_image_is_from(here: Arena, tmp_path_factory: pytest.TempPathFa
     generation = here.store.generations(here.store.contestants()[0].id or 0)[0]
     assert generation.image
     Path("picture.png").write_bytes(here.blobs.get(generation.image.sha256))
-    signed, said, of_all = (run(line) for line in commands("Where an image is from"))
-    assert "12 images" in signed.output and "No C2PA manifest." in said.output
+    beside, inside, said, of_all = (run(line) for line in commands("Where an image is from"))
+    assert "12 images signed." in beside.output and "12 images signed." in inside.output
+    assert len([*Path("inside/signed/00000").glob("*.png")]) == 12
+    assert "No C2PA manifest." in said.output
     assert "No image here came from elsewhere." in of_all.output
 
 

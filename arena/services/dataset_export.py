@@ -32,9 +32,9 @@ from db import transfer
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
+    from arena.services.provenance import Signer
 
 Row = dict[str, Any]
-Signer = Callable[[bytes, Mapping[str, Any]], bytes]
 Progress = Callable[[str, int], None]
 GROUP_ROWS, GROUP_BYTES, FILE_BYTES = 1_000, 1 << 25, 1 << 29
 """A row group has so many rows or bytes at most, a file so many bytes: what memory is needed, and what a hub takes."""
@@ -48,7 +48,7 @@ KEY_VALUES = re.compile(r"\b(?:sk|pk|hf|r8|ghp|xai|gsk)[-_][A-Za-z0-9_-]{16,}|\b
 @dataclass(frozen=True, slots=True)
 class Options:
     """`licence`, `name`: for the data card. `everything`: also visitors' own prompts and hidden images, to move an
-    arena and not to publish it. `sign`: makes the provenance record of an image, see `services.provenance`.
+    arena and not to publish it. `sign`: signs where an image is from, beside it or in a copy.
     `scores_of`: the data set's id on a hub, for scores on models' pages (see `services.eval_results`)."""
 
     licence: str = "unknown"
@@ -60,7 +60,10 @@ class Options:
 
 @dataclass(slots=True)
 class Exported:
-    """What was written: rows by table and by split, and how many images stayed out because they are withheld."""
+    """What was written: rows by table and by split, and how many images stayed out because they are withheld.
+
+    `signed` of the images are, `unsigned` could not be.
+    """
 
     rows: dict[str, int] = field(default_factory=dict)
     splits: dict[str, list[str]] = field(default_factory=dict)
@@ -68,6 +71,8 @@ class Exported:
     images: int = 0
     withheld: int = 0
     failures: int = 0
+    signed: int = 0
+    unsigned: int = 0
     models_scored: int = 0
 
 
@@ -103,7 +108,7 @@ def _written(arena: Arena, folder: Path, options: Options, progress: Progress) -
         for table in layout.SCHEMAS:
             rows = (_shareable(arena, table, row, options) for row in at.rows(table))
             if table == "images":
-                rows = _with_bytes(arena, rows, options, done)
+                rows = _signed(folder, _with_bytes(arena, rows, options, done), options.sign, done)
             if table == "prompts":
                 rows = _counted(rows, done)
             _write_table(folder, table, rows, done, progress)
@@ -219,9 +224,21 @@ def _with_bytes(arena: Arena, rows: Iterable[Row], options: Options, done: Expor
             done.images += 1
         else:
             done.withheld += 1
-        signed = options.sign(content, row) if content is not None and options.sign else None
         path = None if content is None else f"{row['id']:08d}.{row['media_type'].rpartition('/')[2]}"
-        yield {**row, "image": content and {"bytes": content, "path": path}, "c2pa": signed}
+        yield {**row, "image": content and {"bytes": content, "path": path}, "c2pa": None}
+
+
+def _signed(folder: Path, rows: Iterable[Row], sign: Signer | None, done: Exported) -> Iterator[Row]:
+    """The rows with their manifests; embedded ones lie in copies beside the tables, so that images stay as they are."""
+    for row in rows:
+        if sign is None or row["image"] is None:
+            yield row
+            continue
+        found = sign(row["image"]["bytes"], row)
+        done.signed, done.unsigned = done.signed + (found is not None), done.unsigned + (found is None)
+        if found is not None and sign.embeds:
+            _file(folder, layout.signed_copy(row["id"], row["image"]["path"]), found)
+        yield row if sign.embeds else {**row, "c2pa": found}
 
 
 # Files

@@ -2,6 +2,7 @@
 
     arena.json              the format, what was counted, the settings that boards depend on
     data/TABLE/SPLIT-00000.parquet
+    signed/00000/*.png      copies with a manifest in them, where images were signed so
     boards/*.json           what `arena board --json` printed; snapshots/*.json: boards that were kept
     README.md               the data card, with the configurations in its YAML head
     croissant.json          the same for machines (Croissant, JSON-LD)
@@ -24,11 +25,13 @@ from arena.errors import DataError
 
 FORMAT = 1
 MANIFEST, SUMS, CARD, CROISSANT = "arena.json", "SHA256SUMS", "README.md", "croissant.json"
-BOARDS, SNAPSHOTS, DATA = "boards", "snapshots", "data"
+BOARDS, SNAPSHOTS, DATA, SIGNED = "boards", "snapshots", "data", "signed"
 PEOPLES_BOARD = f"{BOARDS}/people.json"
 FREE = frozenset({CARD, CROISSANT})
 """Files that may be edited after an export; an import does not look at them."""
 BLOCK = 1 << 20
+FOLDER_FILES = 1_000
+"""Signed copies in one folder at most; hubs refuse folders of more than ten thousand files."""
 
 _ID, _TEXT, _BOOL, _REAL, _WHOLE = pa.int64(), pa.string(), pa.bool_(), pa.float64(), pa.int32()
 _TIME = pa.timestamp("us", "UTC")
@@ -134,6 +137,11 @@ def features(table: str) -> dict[bytes, bytes]:
     if table != "images":
         return {}
     return {b"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}}}}).encode()}
+
+
+def signed_copy(id: int, file: str) -> str:
+    """Where the signed copy of an image lies; `file`: its `path` in the table."""
+    return f"{SIGNED}/{id // FOLDER_FILES:05d}/{file}"
 
 
 def sha256_of(path: Path) -> str:

@@ -77,13 +77,27 @@ def record(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def signer(certificates: Path, key: Path) -> Callable[[bytes, Record], bytes]:
-    """What makes the sidecar of an image of an export (see `sidecar`), with this chain and private key (PEM).
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs the images of an export: makes their sidecars, or where it `embeds` copies with the manifest in them."""
+
+    signing: Any
+    embeds: bool = False
+
+    def __call__(self, content: bytes, row: Mapping[str, Any]) -> bytes | None:
+        """None for an image that cannot be signed so; see `sidecar` and `embedded`."""
+        try:
+            return (embedded if self.embeds else sidecar)(content, record(row), self.signing)
+        except DataError:
+            return None
+
+
+def signer(certificates: Path, key: Path, *, embeds: bool = False) -> Signer:
+    """What signs with this chain and private key (PEM).
 
     Raises UsageError where they cannot be read or do not fit, EnvironmentFault without the extra `c2pa`.
     """
-    signing = _signing(certificates, key)
-    return lambda content, row: sidecar(content, record(row), signing)
+    return Signer(_signing(certificates, key), embeds)
 
 
 def _signing(certificates: Path, key: Path) -> Any:
@@ -107,12 +121,21 @@ def _signing(certificates: Path, key: Path) -> Any:
 
 
 def sidecar(content: bytes, what: Record, signing: Any) -> bytes:
-    """A manifest that belongs to exactly these bytes, to be kept beside them. Raises DataError where it cannot be."""
+    """A manifest that belongs to exactly these bytes, to be kept beside them.
+
+    Raises DataError where it cannot be: for a format that has no manifests, and for an image with one in it, which
+    would be read instead.
+    """
+    if carries_manifest(content):
+        raise DataError("An image with a manifest in it cannot have another one beside it; embed the second one.")
     return _signed(content, what, signing, embed=False)[0]
 
 
 def embedded(content: bytes, what: Record, signing: Any) -> bytes:
-    """A copy of the image with the manifest in it. Raises DataError for a format that cannot carry one."""
+    """A copy of the image with the manifest in it; one that was there before stays as the new one's parent.
+
+    Raises DataError for a format that cannot carry one.
+    """
     return _signed(content, what, signing, embed=True)[1]
 
 
@@ -123,9 +146,11 @@ def open_signing(certificates: Path, key: Path) -> Any:
 
 def _signed(content: bytes, what: Record, signing: Any, *, embed: bool) -> tuple[bytes, bytes]:
     c2pa = _c2pa()
-    copy = io.BytesIO()
+    copy, again = io.BytesIO(), embed and carries_manifest(content)
     try:
-        builder = c2pa.Builder(json.dumps(_manifest(what)), context=c2pa.Context.from_dict(BARE))
+        builder = c2pa.Builder(json.dumps(_manifest(what, again)), context=c2pa.Context.from_dict(BARE))
+        if again:  # without a parent, the manifest that is there would be thrown away
+            builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
         if not embed:
             builder.set_no_embed()
         manifest = builder.sign(signing, _media_type(content), io.BytesIO(content), copy)
@@ -134,16 +159,20 @@ def _signed(content: bytes, what: Record, signing: Any, *, embed: bool) -> tuple
     return bytes(manifest), copy.getvalue()
 
 
-def _manifest(what: Record) -> dict[str, Any]:
+def _manifest(what: Record, again: bool) -> dict[str, Any]:
+    """`again`: the image has a manifest, so that it was not created now; c2pa adds that it was opened."""
     created = {"action": "c2pa.created", "digitalSourceType": AI_MADE}
+    actions = [] if again else [{"label": "c2pa.actions.v2", "data": {"actions": [created]}}]
     return {
         "claim_generator_info": [{"name": GENERATOR, "version": "1"}],
         "title": str(what.get("sha256", "image")),
-        "assertions": [
-            {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
-            {"label": ASSERTION, "data": dict(what)},
-        ],
+        "assertions": [*actions, {"label": ASSERTION, "data": dict(what)}],
     }
+
+
+def carries_manifest(content: bytes) -> bool:
+    """Whether a manifest is in an image, whatever it is worth."""
+    return facts(content).state is not None
 
 
 def facts(content: bytes, manifest: bytes | None = None, anchors: bytes | None = None) -> Facts:

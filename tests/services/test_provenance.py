@@ -18,12 +18,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from pyarrow import parquet
 from typer.testing import CliRunner, Result
 
 from arena.bootstrap import Arena, open_arena
 from arena.cli import app
-from arena.errors import UsageError
-from arena.services import dataset_export, dataset_import, provenance
+from arena.errors import DataError, UsageError
+from arena.services import battles, dataset_export, dataset_import, dataset_layout, provenance
 from arena.services.imported_images import import_images
 from arena.services.imported_rows import Request
 from arena.settings import load_settings
@@ -93,6 +94,29 @@ def picture(form: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
+@pytest.fixture(scope="module")
+def theirs(pem: dict[str, Path]) -> list[bytes]:
+    """Four images: one signed, one signed and changed, one marked, one that says nothing."""
+    signed = provenance.embedded(picture(), {"seed": 1}, provenance.open_signing(pem["chain"], pem["key"]))
+    body = b"tEXtComment\0changed"
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    changed = signed[:-12] + chunk + signed[-12:]  # before IEND: it decodes, and is not what was signed
+    marked, words = io.BytesIO(), PngInfo()
+    words.add_text("parameters", "a bear\nSteps: 20, Sampler: Euler")
+    Image.open(io.BytesIO(picture())).save(marked, "PNG", pnginfo=words)
+    return [signed, changed, marked.getvalue(), picture()]
+
+
+def bring(arena: Arena, folder: Path, contents: list[bytes]) -> int:
+    """Import images as those of "Theirs", and return its id."""
+    folder.mkdir()
+    for n, content in enumerate(contents):
+        (folder / f"{n}.png").write_bytes(content)
+    (folder / "manifest.csv").write_text("path,prompt\n" + "".join(f"{n}.png,bear {n}\n" for n in range(4)))
+    assert import_images(arena, Request(folder, "Theirs")).made == len(contents)
+    return arena.store.contestant("Theirs").id or 0
+
+
 def test_a_sidecar_belongs_to_its_bytes_and_changes_none(pem: dict[str, Path]) -> None:
     content, what = picture(), {"contestant": "Swatch A", "seed": 3}
     manifest = provenance.sidecar(content, what, provenance.open_signing(pem["chain"], pem["key"]))
@@ -133,8 +157,6 @@ def test_a_key_that_does_not_fit_is_refused_before_anything_is_signed(pem: dict[
 def test_an_export_signs_each_image_and_leaves_the_store_alone(
     arena: Arena, pem: dict[str, Path], tmp_path: Path
 ) -> None:
-    from pyarrow import parquet
-
     fill_with_swatches(arena, contestants=2, prompts=1)
     before = {path: path.read_bytes() for path in arena.settings.images_dir.rglob("*") if path.is_file()}
     sign = provenance.signer(pem["chain"], pem["key"])
@@ -152,6 +174,64 @@ def test_an_export_signs_each_image_and_leaves_the_store_alone(
     assert after == before
 
 
+def test_signed_copies_lie_beside_the_images_and_an_import_makes_the_same_arena(
+    any_arena: Arena, pem: dict[str, Path], theirs: list[bytes], tmp_path: Path
+) -> None:
+    first = open_arena(load_settings(data_dir=tmp_path / "first"), prepare=True)
+    fill_with_swatches(first, contestants=2, prompts=2)
+    bring(first, tmp_path / "pics", theirs)
+    for battle in battles.open_battles(first, "person:1", n=2):
+        battles.vote(first, "person:1", battle.token, "left")
+    sign = provenance.signer(pem["chain"], pem["key"], embeds=True)
+    done = dataset_export.export(first, tmp_path / "out", dataset_export.Options(sign=sign))
+    assert (done.images, done.signed, done.unsigned) == (8, 8, 0)
+    rows = parquet.read_table(tmp_path / "out/data/images/train-00000.parquet").to_pylist()
+    for row in rows:
+        original = row["image"]["bytes"]
+        copy = (tmp_path / "out" / dataset_layout.signed_copy(row["id"], row["image"]["path"])).read_bytes()
+        assert row["c2pa"] is None and hashlib.sha256(original).hexdigest() == row["sha256"]
+        found = provenance.facts(copy)
+        assert found.state == "Valid" and found.record and found.record["sha256"] == row["sha256"]
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(copy))), np.asarray(Image.open(io.BytesIO(original))))
+    came = dataset_import.import_into(any_arena, dataset_import.checked(tmp_path / "out"))
+    assert came.same_board and came.images == 2 * 2 + len(theirs)
+    (tmp_path / "out" / dataset_layout.signed_copy(rows[0]["id"], rows[0]["image"]["path"])).write_bytes(b"")
+    with pytest.raises(DataError, match="checksum differs"):
+        dataset_import.checked(tmp_path / "out")
+    first.store.engine.dispose()
+
+
+def test_a_manifest_that_was_there_stays_as_the_parent(pem: dict[str, Path], theirs: list[bytes]) -> None:
+    import c2pa
+
+    signing = provenance.open_signing(pem["chain"], pem["key"])
+    copy = provenance.embedded(theirs[0], {"seed": 2}, signing)
+    with c2pa.Reader("image/png", io.BytesIO(copy)) as reader:
+        whole = json.loads(reader.json())
+    active = whole["manifests"][whole["active_manifest"]]
+    [parent] = active["ingredients"]
+    assert parent["relationship"] == "parentOf" and parent["active_manifest"] in whole["manifests"]
+    seeds = [
+        one["data"]["seed"] for m in whole["manifests"].values() for one in m["assertions"] if "seed" in one["data"]
+    ]
+    assert sorted(seeds) == [1, 2] and provenance.facts(copy).record == {"seed": 2}
+    with pytest.raises(DataError, match="cannot have another one beside it"):
+        provenance.sidecar(theirs[0], {"seed": 2}, signing)
+
+
+@pytest.mark.parametrize("embeds", [False, True])
+def test_what_cannot_be_signed_is_counted_and_does_not_stop_the_export(pem: dict[str, Path], embeds: bool) -> None:
+    sign = provenance.signer(pem["chain"], pem["key"], embeds=embeds)
+    row = {"model": "m", "fingerprint": "f", "prompt": "p", "seed": 0, "sha256": "0", "at": dt.datetime.now(dt.UTC)}
+    assert sign(picture("BMP"), row) is None and sign(picture(), row) is not None
+
+
+def test_how_to_sign_needs_what_to_sign_with(arena: Arena, tmp_path: Path) -> None:
+    words = ["export", str(tmp_path / "out"), "--sign-as", "embedded", "--data-dir", str(arena.settings.data_dir)]
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, UsageError) and "--sign CERT KEY" in str(done.exception)
+
+
 def test_what_is_in_a_file_is_shown(pem: dict[str, Path], tmp_path: Path) -> None:
     content = picture()
     (tmp_path / "x.png").write_bytes(content)
@@ -165,29 +245,6 @@ def test_what_is_in_a_file_is_shown(pem: dict[str, Path], tmp_path: Path) -> Non
 
 
 # What comes in is read once, and shown
-
-
-@pytest.fixture(scope="module")
-def theirs(pem: dict[str, Path]) -> list[bytes]:
-    """Four images: one signed, one signed and changed, one marked, one that says nothing."""
-    signed = provenance.embedded(picture(), {"seed": 1}, provenance.open_signing(pem["chain"], pem["key"]))
-    body = b"tEXtComment\0changed"
-    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
-    changed = signed[:-12] + chunk + signed[-12:]  # before IEND: it decodes, and is not what was signed
-    marked, words = io.BytesIO(), PngInfo()
-    words.add_text("parameters", "a bear\nSteps: 20, Sampler: Euler")
-    Image.open(io.BytesIO(picture())).save(marked, "PNG", pnginfo=words)
-    return [signed, changed, marked.getvalue(), picture()]
-
-
-def bring(arena: Arena, folder: Path, contents: list[bytes]) -> int:
-    """Import images as those of "Theirs", and return its id."""
-    folder.mkdir()
-    for n, content in enumerate(contents):
-        (folder / f"{n}.png").write_bytes(content)
-    (folder / "manifest.csv").write_text("path,prompt\n" + "".join(f"{n}.png,bear {n}\n" for n in range(4)))
-    assert import_images(arena, Request(folder, "Theirs")).made == len(contents)
-    return arena.store.contestant("Theirs").id or 0
 
 
 SAID = [
