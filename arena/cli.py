@@ -356,7 +356,7 @@ app.add_typer(votes_app, name="votes")
 
 @votes_app.command("import")
 def import_votes(
-    file: Annotated[Path, typer.Argument(help="CSV, JSON lines or Parquet; see `arena rate --help`.")],
+    file: Annotated[Path, typer.Argument(help="CSV, JSON lines, a JSON list or Parquet; see `arena rate --help`.")],
     data_dir: DataDir = None,
 ) -> None:
     """Add a file's votes to the board of people's votes: all of them, or none."""
@@ -364,7 +364,8 @@ def import_votes(
 
     report = exchange.import_votes(_open(load_settings(data_dir=data_dir)), file)
     new = f", {len(report.new_contestants)} new models" if report.new_contestants else ""
-    out.print(f"{report.votes:,} votes imported from {str(file)!r}{new}.", soft_wrap=True, markup=False)
+    named = f"; {report.named:,} cast with names in sight are left out" if report.named else ""
+    out.print(f"{report.votes:,} votes imported from {str(file)!r}{new}{named}.", soft_wrap=True, markup=False)
 
 
 @votes_app.command("export")

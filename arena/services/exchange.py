@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from arena.domain import VOTES_BACKEND, Contestant, ImportedVote
 from arena.errors import DataError, UsageError
 from arena.services.battles import BOARD, elo_parameters, elo_rate
-from arena.services.votes_files import VoteRow, read_rows, write_votes
+from arena.services.votes_files import VoteRow, only_named, read_rows, write_votes
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
@@ -23,10 +23,12 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import brought: votes (equal ones counted), and the contestants that were not there before."""
+    """What an import brought: votes (equal ones counted), and the contestants that were not there before. `named`:
+    votes that were left out, for they were cast with the models' names in sight."""
 
     votes: int
     new_contestants: tuple[str, ...]
+    named: int = 0
 
 
 def import_votes(arena: Arena, path: Path) -> ImportReport:
@@ -40,15 +42,21 @@ def import_votes(arena: Arena, path: Path) -> ImportReport:
         raise UsageError(f"{str(path)!r} was imported before (sha256 {source[:12]}…); its votes count already.")
     known = {contestant.name for contestant in arena.store.contestants()}
     names: dict[str, None] = {}
-    votes = 0
+    votes = named = 0
+
+    def left_out(count: int) -> None:
+        nonlocal named
+        named += count
 
     def checked() -> Iterator[ImportedVote]:
         nonlocal votes
-        for number, row in enumerate(read_rows(path), start=1):
+        for number, row in enumerate(read_rows(path, left_out), start=1):
             vote = _imported(number, row)
             names.update(dict.fromkeys((vote.left, vote.right)))
             votes += vote.count
             yield vote
+        if not votes and named:
+            raise DataError(only_named(path))
 
     arena.store.import_votes(
         source,
@@ -58,7 +66,7 @@ def import_votes(arena: Arena, path: Path) -> ImportReport:
         parameters=elo_parameters(arena),
         rate=elo_rate(arena),
     )
-    return ImportReport(votes, tuple(sorted(names.keys() - known)))
+    return ImportReport(votes, tuple(sorted(names.keys() - known)), named)
 
 
 def file_sha256(path: Path) -> str:

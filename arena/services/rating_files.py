@@ -25,6 +25,8 @@ ORDER_DEPENDENT = (
     "use the system bt or davidson for them."
 )
 
+NAMED = "{:,} votes were cast with the models' names in sight (anony is false) and are left out."
+
 
 def rate(
     path: Path,
@@ -56,7 +58,11 @@ def rate(
     votes = read_votes(path, cluster=by, category=category, ordered=system == "elo")
     found = _board(votes, system, Ties(ties or Ties.HALF), k)
     clustered = None if votes.cluster is Cluster.NONE else votes.cluster.value
-    return replace(found, parameters={**found.parameters, "cluster": clustered, "category": category})
+    return replace(
+        found,
+        parameters={**found.parameters, "cluster": clustered, "category": category},
+        warnings=(*found.warnings, *([NAMED.format(votes.named)] if votes.named else [])),
+    )
 
 
 def _board(votes: Votes, system: str, ties: Ties, k: float) -> Board:

@@ -1,8 +1,8 @@
-"""Tables in files: CSV, TSV, JSON lines (also gzipped) and Parquet, read in parts as columns of text.
+"""Tables in files: CSV, TSV, JSON lines, JSON (also gzipped) and Parquet, read in parts as columns of text.
 
 A file becomes batches of columns of text, whatever its format. Text is UTF-8 and kept verbatim; columns that the layout
 does not name are not looked at. Rows are numbered as one sees them: in CSV the header is row 1 and empty lines are left
-out; in JSON lines row n is line n; in Parquet the first row is row 1.
+out; in JSON lines row n is line n, in a JSON list the n-th entry; in Parquet the first row is row 1.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from arena.errors import DataError
+from arena.services import json_lists
 
 EXTENSIONS = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 WITH_TSV = (*EXTENSIONS, ".tsv", ".tsv.gz")
@@ -34,7 +35,7 @@ WITH_TSV = (*EXTENSIONS, ".tsv", ".tsv.gz")
 BLOCK = 2 << 20
 """Bytes of text read at a time; no row may be longer."""
 LARGEST_JSON = 64 << 20
-"""Bytes of a file that is one JSON value, which is in memory as a whole."""
+"""Bytes of a file that is one JSON object, which is in memory as a whole."""
 ROWS = 50_000
 """Rows that a batch of JSON lines or Parquet holds."""
 TEXT_KINDS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
@@ -48,7 +49,7 @@ class Layout:
     `noun` and `row` name the file and one row to the reader ("file of votes", "vote"). `aliases`: another name of a
     column -> ours. `absent`: what a JSON line that leaves a column out says, by default nothing. `closed`: a column
     that is not named here is refused, as is one that is there under two names. `nested`: columns whose values may be
-    lists and objects; they become JSON.
+    lists, objects, true and false; they become JSON.
     """
 
     noun: str
@@ -284,7 +285,7 @@ def _csv_fault(
 
 
 def _open_jsonl(path: Path, layout: Layout, kind: str) -> Table:
-    lines = kind != ".json"
+    lines = kind.startswith(".jsonl")
 
     def where(number: int | str) -> str:
         return f"{'Line' if lines else 'Entry'} {number} of {path.name!r}"
@@ -292,9 +293,7 @@ def _open_jsonl(path: Path, layout: Layout, kind: str) -> Table:
     decode = json.JSONDecoder(object_pairs_hook=_object).decode
 
     def entries() -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, found in enumerate(_whole_json(path), start=1):
-            if not isinstance(found, dict):
-                raise DataError(f"{where(number)} is {short(json.dumps(found))}, no object.")
+        for number, found in _json_entries(path, where):
             if layout.closed:
                 _refuse_others(where(number), found, layout)
             yield number, found
@@ -335,8 +334,15 @@ def _open_jsonl(path: Path, layout: Layout, kind: str) -> Table:
         raise DataError(_empty(path, layout))
     ours = _resolve(path, list(first[1]), layout)
 
+    def known(row: tuple[int, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+        """Without what nobody looks at, which may be whole conversations."""
+        number, found = row
+        if found.keys() <= layout.names:
+            return row
+        return number, {name: value for name, value in found.items() if name in layout.names}
+
     def batches(wanted: set[str]) -> Iterator[tuple[int, Columns]]:
-        for part in parts(objects(), ROWS):
+        for part in parts(map(known, objects()), ROWS):
             numbers = [number for number, _ in part]
             columns = {}
             for name in layout.columns:
@@ -354,19 +360,47 @@ def _open_jsonl(path: Path, layout: Layout, kind: str) -> Table:
     return Table(frozenset(ours), batches, where, frozenset(layout.columns))
 
 
-def _whole_json(path: Path) -> list[Any]:
-    """The entries of a JSON list, or the values of a JSON object. Raises DataError for anything else."""
-    if path.stat().st_size > LARGEST_JSON:
-        raise DataError(f"{path.name!r} is larger than {LARGEST_JSON >> 20} MB; save it as JSON lines.")
+def _json_entries(path: Path, where: Callable[[int], str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The entries of a JSON list, one by one, or the values of a JSON object, numbered from 1. Raises DataError for
+    anything else."""
+    with _bytes(path) as raw:
+        listed_in_it = json_lists.starts_list(raw.read(BLOCK))
+    if not listed_in_it:
+        for number, found in enumerate(_json_object(path).values(), start=1):
+            if not isinstance(found, dict):
+                raise DataError(f"{where(number)} is {short(json.dumps(found))}, no object.")
+            yield number, found
+        return
+    number = 0
     try:
-        found = json.loads(path.read_text("utf-8-sig"))
+        with _bytes(path) as raw:
+            for number, found in json_lists.entries(raw, BLOCK, _object):
+                yield number, found
+    except _TwiceError as error:
+        raise DataError(f"{where(number + 1)} has {short(str(error))} twice; keep one.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path.name!r} is not UTF-8 after entry {number:,}; save it as UTF-8.") from error
+    except json_lists.ListError as error:
+        if error.entry is None:
+            raise DataError(f"{path.name!r} is no JSON: {error}.") from error
+        raise DataError(f"{where(error.entry)} {error}.") from error
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    with _bytes(path) as raw:
+        content = raw.read(LARGEST_JSON + 1)
+    if len(content) > LARGEST_JSON:
+        raise DataError(f"{path.name!r} is larger than {LARGEST_JSON >> 20} MB and no list; save it as JSON lines.")
+    try:
+        found = json.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise
     except (ValueError, RecursionError) as error:
-        if isinstance(error, UnicodeDecodeError):
-            raise
-        raise DataError(f"{path.name!r} is no JSON ({error}).") from error
-    if not isinstance(found, list | dict):
+        hint = "; if each line holds an object, name it .jsonl" if "Extra data" in str(error) else ""
+        raise DataError(f"{path.name!r} is no JSON ({error}){hint}.") from error
+    if not isinstance(found, dict):
         raise DataError(f"{path.name!r} holds {short(json.dumps(found))}, neither a list nor an object of entries.")
-    return [*found.values()] if isinstance(found, dict) else found
+    return found
 
 
 class _TwiceError(ValueError):
@@ -383,7 +417,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _said(name: str, value: Any, required: bool, nested: bool, where: Callable[[int], str], number: int) -> str | None:
     """A JSON value as text."""
-    if nested and isinstance(value, list | dict):
+    if nested and isinstance(value, list | dict | bool):
         return json.dumps(value, ensure_ascii=False)
     if type(value) is str:
         if not value.isascii() and lone_surrogate(value):

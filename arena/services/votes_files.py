@@ -1,8 +1,9 @@
-"""Files of votes: CSV, JSON lines (also gzipped) and Parquet, one row for each vote or for `count` equal votes.
+"""Files of votes: CSV, JSON lines, a JSON list (also gzipped) and Parquet, a row for each vote or `count` equal ones.
 
 Columns: `model_a` and `model_b` (or `left` and `right`), `winner` (see `WINNERS`), and optional `count`, `voter` (or
-`judge`, `user`), `prompt`, `category`, `timestamp` (or `tstamp`); others are not looked at. Text is UTF-8
+`judge`, `user`), `prompt`, `category`, `timestamp` (or `tstamp`), `anony`; others are not looked at. Text is UTF-8
 and names are kept verbatim: a model may be called "NA". Whatever is unclear is refused with its row, never guessed.
+A vote whose `anony` is false was cast with the models' names in sight; it is checked, counted apart, and rates nobody.
 
 How files of any such table are read, and how their rows are numbered: `arena.services.tables`.
 """
@@ -31,6 +32,7 @@ from arena.domain import Outcome
 from arena.errors import DataError
 from arena.rating.comparisons import CODES, Comparisons, aggregate
 from arena.services.tables import (
+    EXTENSIONS,
     ROWS,
     Columns,
     Layout,
@@ -59,7 +61,12 @@ ALIASES = {
     "left": "model_a", "right": "model_b", "user": "voter", "judge": "voter", "tstamp": "timestamp",
 }  # fmt: skip
 """Names of columns elsewhere -> here. Chatbot Arena calls the person who votes the judge."""
-LAYOUT = Layout("file of votes", "vote", COLUMNS, REQUIRED, ALIASES, {"count": 1})
+BLIND = "anony"
+BLIND_WORDS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
+LAYOUT = Layout(
+    "file of votes", "vote", (*COLUMNS, BLIND), REQUIRED, ALIASES, {"count": 1},
+    extensions=(*EXTENSIONS, ".json", ".json.gz"), nested=frozenset({BLIND}),
+)  # fmt: skip
 
 MOST_MODELS = 1 << 15
 MOST_VOTES = 1 << 53
@@ -85,11 +92,13 @@ class Order(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Votes:
-    """A file's votes. `cluster`: what they are clustered by; `order`: only where it was asked for."""
+    """A file's votes. `cluster`: what they are clustered by; `order`: only where it was asked for; `named`: how many
+    votes were left out because they were cast with the models' names in sight."""
 
     comparisons: Comparisons
     cluster: Cluster
     order: Order | None = None
+    named: int = 0
 
 
 class VoteRow(NamedTuple):
@@ -122,7 +131,7 @@ def read_votes(
         # A voter who turns up after rows without one must not go unnoticed.
         unforeseen = source.later & {"voter"} if cluster is None and by is Cluster.NONE else set()
         tally = _Tally(source.where, by, category, ordered)
-        for first, columns in source.batches({*REQUIRED, "count", *needed, *unforeseen}):
+        for first, columns in source.batches({*REQUIRED, "count", BLIND, *needed, *unforeseen}):
             if unforeseen and (rows := np.flatnonzero(columns["voter"].codes >= 0)).size:
                 raise DataError(
                     f"{source.where(first + int(rows[0]))} names a voter and those before it do not; "
@@ -132,15 +141,20 @@ def read_votes(
         return tally.votes(path, by)
 
 
-def read_rows(path: Path) -> Iterator[VoteRow]:
-    """The file's rows one by one, checked as `read_votes` checks them; what is empty in an optional column is None."""
+def read_rows(path: Path, named: Callable[[int], None] = lambda votes: None) -> Iterator[VoteRow]:
+    """The file's rows one by one, checked as `read_votes` checks them; what is empty in an optional column is None.
+
+    Votes that were cast with names in sight are left out; `named` is told how many.
+    """
     with one_sentence(path):
         source = open_table(path, LAYOUT)
         tally = _Tally(source.where, Cluster.NONE, None, False)
-        for first, columns in source.batches(set(COLUMNS)):
+        for first, columns in source.batches({*COLUMNS, BLIND}):
             *_, outcome, count = tally.checked(first, columns)
+            blind = tally.blind(first, columns)
+            named(int(count[~blind].sum()))
             optional = ([value or None for value in columns[c].texts()] if c in columns else None for c in COLUMNS[4:])
-            yield from map(
+            rows = map(
                 VoteRow,
                 columns["model_a"].texts(),
                 columns["model_b"].texts(),
@@ -148,6 +162,7 @@ def read_rows(path: Path) -> Iterator[VoteRow]:
                 count.tolist(),
                 *(column or [None] * len(count) for column in optional),
             )
+            yield from itertools.compress(rows, blind.tolist())
 
 
 # Batches become counted votes.
@@ -167,7 +182,7 @@ class _Tally:
         self.models: dict[str, int] = {}
         self.clusters: dict[bytes, int] = {}
         self.categories: dict[str, None] = {}
-        self.rows = self.total = 0
+        self.rows = self.total = self.named = 0
         self.packed, self.count = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self.waiting: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         self.order: list[Order] = []
@@ -210,6 +225,17 @@ class _Tally:
         refuse(left == right, lambda i: f"compares {short(sides[0][1][sides[0][0][i]])} with itself; remove it")
         return left, right, outcome, count
 
+    def blind(self, first: int, columns: Columns) -> NDArray[np.bool_]:
+        """Which votes (n,) were cast without knowing the models; where a file does not say, all were."""
+        if BLIND not in columns:
+            return np.ones(len(columns["winner"].codes), bool)
+        codes, words = columns[BLIND]
+        for number, word in enumerate(words):
+            if word and word not in BLIND_WORDS:
+                row = self.where(first + int(np.flatnonzero(codes == number)[0]))
+                raise DataError(f"{row} has {short(word)} as {BLIND!r}; it has to be true or false.")
+        return np.array([*(BLIND_WORDS.get(word, True) for word in words), True], bool)[codes]
+
     def _numbers(self, words: list[str]) -> NDArray[np.int64]:
         numbers = [self.models.setdefault(word, len(self.models)) for word in words]
         if len(self.models) > MOST_MODELS:
@@ -230,11 +256,12 @@ class _Tally:
                 )
             packed |= numbers << 32
         self.rows += len(packed)
-        keep = np.ones(len(packed), bool)
+        blind = keep = self.blind(first, columns)
+        self.named += int(count[~blind].sum())
         if self.category is not None:
             codes, words = columns["category"]
             self.categories |= dict.fromkeys(words[:20]) if len(self.categories) < 20 else {}
-            keep = codes == (words.index(self.category) if self.category in words else -2)
+            keep = blind & (codes == (words.index(self.category) if self.category in words else -2))
         if self.ordered:
             small = (left[keep].astype(np.int16), right[keep].astype(np.int16), outcome[keep], count[keep])
             self.order.append(Order(*small))
@@ -267,6 +294,8 @@ class _Tally:
         if not self.rows:
             raise DataError(f"{path.name!r} has no votes, only the names of its columns.")
         self._merge()
+        if not len(self.packed) and (self.category is None or self.named == self.rows):
+            raise DataError(only_named(path))
         if not len(self.packed):
             raise DataError(
                 f"{path.name!r} has no votes of the category {short(self.category or '')}; "
@@ -286,9 +315,16 @@ class _Tally:
             cluster=cluster,
         )  # fmt: skip
         if not self.ordered:
-            return Votes(comparisons, by)
+            return Votes(comparisons, by, named=self.named)
         columns = [np.concatenate(column) for column in zip(*self.order, strict=True)]
-        return Votes(comparisons, by, Order(position[columns[0]], position[columns[1]], columns[2], columns[3]))
+        return Votes(
+            comparisons, by, Order(position[columns[0]], position[columns[1]], columns[2], columns[3]), self.named
+        )
+
+
+def only_named(path: Path) -> str:
+    """What is said of a file without a vote that was cast blindly."""
+    return f"{path.name!r} has only votes that were cast with the models' names in sight ({BLIND!r} is false)."
 
 
 def _whole(text: str) -> int:

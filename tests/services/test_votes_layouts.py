@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import json
+import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import csv, parquet
+from typer.testing import CliRunner
 
 from arena.bootstrap import Arena
+from arena.cli import app
 from arena.domain import Outcome
-from arena.services import exchange
+from arena.errors import DataError
+from arena.services import exchange, json_lists, rating_files
 from arena.services.counting import comparisons
-from arena.services.votes_files import read_rows
+from arena.services.votes_files import read_rows, read_votes
 
 LMARENA = {
     "question_id": ["q1", "q2", "q3", "q4"],
@@ -61,3 +71,125 @@ def test_the_own_name_of_a_column_stands_before_another_s(tmp_path: Path) -> Non
     file.write_text("model_a,model_b,winner,judge,voter\na,b,tie,the judge,the voter\n")
     [row] = read_rows(file)
     assert row.voter == "the voter"
+
+
+# One list of objects, as LMArena publishes its battles
+
+BATTLES = [
+    {
+        "question_id": f"q{n}", "model_a": "alpha" if n % 2 else "beta", "model_b": "gamma",
+        "winner": ("model_a", "model_b", "tie", "tie (bothbad)")[n % 4], "judge": f"arena_user_{n % 3}", "turn": 1,
+        "anony": n % 5 != 0, "language": "Español 🧸", "tstamp": 1682351591.5 + n,
+        "conv_metadata": {"sum_user_tokens": n, "bold_count_a": {"**": 1}}, "is_code": False, "is_refusal": None,
+        "dedup_tag": {"high_freq": False, "sampled": True}, "category_tag": {"creative_writing_v0.1": {"score": 2}},
+    }
+    for n in range(20)
+]  # fmt: skip
+"""The columns of the battles published in August 2024, with what is nested in them."""
+WRITE: dict[str, Callable[[Path], object]] = {
+    "b.json": lambda file: file.write_text(json.dumps(BATTLES)),
+    "b.json.gz": lambda file: file.write_bytes(gzip.compress(json.dumps(BATTLES, indent=2).encode())),
+    "b.jsonl": lambda file: file.write_text("".join(json.dumps(one) + "\n" for one in BATTLES)),
+    "b.parquet": lambda file: parquet.write_table(pa.Table.from_pylist(BATTLES), file),
+    "b.csv": lambda file: csv.write_csv(
+        pa.Table.from_pylist([{k: v for k, v in one.items() if not isinstance(v, dict)} for one in BATTLES]), file
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITE)
+def test_battles_in_every_format_are_the_same_votes(arena: Arena, tmp_path: Path, name: str) -> None:
+    WRITE[name](tmp_path / name)
+    assert exchange.import_votes(arena, tmp_path / name) == exchange.ImportReport(16, ("alpha", "beta", "gamma"), 4)
+    blind = [one for one in BATTLES if one["anony"]]
+    found = list(arena.store.exported("people"))
+    assert [vote.left for vote in found] == [one["model_a"] for one in blind]
+    words = {"model_a": Outcome.LEFT, "model_b": Outcome.RIGHT, "tie": Outcome.TIE, "tie (bothbad)": Outcome.BOTH_BAD}
+    assert [vote.outcome for vote in found] == [words[str(one["winner"])] for one in blind]
+    assert found[0].at == datetime(2023, 4, 24, 15, 53, 12, 500000, UTC)
+
+
+def test_votes_cast_with_names_in_sight_rate_nobody_and_are_said(arena: Arena, tmp_path: Path) -> None:
+    WRITE["b.json"](tmp_path / "b.json")
+    assert read_votes(tmp_path / "b.json").named == 4
+    board = rating_files.rate(tmp_path / "b.json")
+    assert board.n_votes == 16 and rating_files.NAMED.format(4) in board.warnings
+    words = ["votes", "import", str(tmp_path / "b.json"), "--data-dir", str(arena.settings.data_dir)]
+    assert "16 votes imported" in (said := CliRunner().invoke(app, words).output) and "4 cast with names" in said
+    named = [{**BATTLES[1], "anony": False}]
+    (tmp_path / "named.json").write_text(json.dumps(named))
+    for read in (read_votes, lambda path: exchange.import_votes(arena, path)):
+        with pytest.raises(DataError, match="has only votes that were cast with the models' names in sight"):
+            read(tmp_path / "named.json")
+
+
+GOOD = '{"model_a": "a", "model_b": "b", "winner": "tie"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"[{GOOD}, {GOOD.replace('tie', 'nobody')}]", "Entry 2 of 'b.json' has the winner 'nobody'; accepted are"),
+        (f"[{GOOD}, 3]", "Entry 2 of 'b.json' is '3', no object."),
+        (f"[{GOOD}, [{GOOD}]]", "Entry 2 of 'b.json' is '[{"),
+        (f"[{GOOD}, {{\"model_a\": tie}}]", "Entry 2 of 'b.json' is cut off, or no JSON (Expecting value)."),
+        (f"[{GOOD}", "'b.json' is no JSON: its list is cut off after 1 entries."),
+        (f"[{GOOD},", "'b.json' is no JSON: its list is cut off after 1 entries."),
+        (f"[{GOOD}, {GOOD[:-5]}", "Entry 2 of 'b.json' is cut off, or no JSON"),
+        (f"[{GOOD} {GOOD}]", "Entry 1 of 'b.json' is followed by '{', neither a comma nor the list's end."),
+        (f"[{GOOD},]", "Entry 2 of 'b.json' is ']', no object."),
+        (f"[{GOOD}] [{GOOD}]", "'b.json' is no JSON: more text follows its list of 1 entries."),
+        (f"[{GOOD}, {GOOD[:-1]}, \"winner\": \"tie\"}}]", "Entry 2 of 'b.json' has 'winner' twice; keep one."),
+        (f"{GOOD}\n{GOOD}\n", "if each line holds an object, name it .jsonl."),
+        (f"[{GOOD}, {GOOD[:-1]}, \"anony\": \"maybe\"}}]", "Entry 2 of 'b.json' has 'maybe' as 'anony'; it has to be"),
+        ("[]", "'b.json' is empty"),
+        ("[" + GOOD[:-1] + ', "x": ' + "[" * 100_000, "Entry 1 of 'b.json' is nested too deeply."),
+        ('[{"model_a": "' + "a" * (3 << 20), "Entry 1 of 'b.json' has more than 2,097,152 characters"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_list_is_said_with_its_entry(arena: Arena, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "b.json").write_text(text)
+    with pytest.raises(DataError) as caught:
+        exchange.import_votes(arena, tmp_path / "b.json")
+    assert said in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    assert not list(arena.store.exported("people")), "all or none"
+
+
+def test_a_list_that_is_not_utf_8_is_said_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "b.json").write_bytes(f"[{GOOD}, ".encode() + GOOD.replace("a", "é").encode("latin-1") + b"]")
+    with pytest.raises(DataError, match=r"'b\.json' is not UTF-8"):
+        read_votes(tmp_path / "b.json")
+
+
+class _Counted(io.BytesIO):
+    """Counts the bytes that were read."""
+
+    taken = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        self.taken += len(found)
+        return found
+
+
+def test_a_list_is_never_in_memory_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_lists, "CHUNK", 1000)
+    file = _Counted(json.dumps([{"n": n, "text": "x" * 50} for n in range(5000)]).encode())
+    for number, found in json_lists.entries(file, 10_000):
+        assert found["n"] == number - 1 and file.taken <= 2000 + 80 * number
+    assert number == 5000
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=6,
+)  # fmt: skip
+
+
+@given(st.lists(st.dictionaries(st.text(), values, max_size=4), max_size=5), st.sampled_from([None, 1]), st.booleans())
+def test_any_list_is_what_the_whole_reader_makes_of_it(found: list[dict], indent: int | None, ascii: bool) -> None:
+    text = ("\ufeff" if indent else "") + json.dumps(found, indent=indent, ensure_ascii=ascii)
+    content = text.encode("utf-8", "surrogatepass" if ascii else "strict")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(json_lists, "CHUNK", random.Random(len(text)).randint(1, 9))
+        assert list(json_lists.entries(io.BytesIO(content), 10_000)) == list(enumerate(found, start=1))
