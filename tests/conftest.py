@@ -142,7 +142,7 @@ def _await_port(port: int, log: Path, seconds: float = 30) -> None:
 def any_arena(request: pytest.FixtureRequest, tmp_path: Path) -> Arena:
     """An empty prepared arena, once on SQLite and once on PostgreSQL."""
     if request.param == "sqlite":
-        return open_arena(load_settings(data_dir=tmp_path / "data"), prepare=True)
+        return open_arena(load_settings(data_dir=tmp_path / "data", batch_size=4), prepare=True)
     from sqlalchemy import create_engine, text
 
     url = request.getfixturevalue("postgres_url")
@@ -152,6 +152,6 @@ def any_arena(request: pytest.FixtureRequest, tmp_path: Path) -> Arena:
         connection.execute(text(f"CREATE DATABASE {name}"))
     admin.dispose()
     own = url.rpartition("/")[0] + "/" + name
-    opened = open_arena(load_settings(data_dir=tmp_path / "data", database_url=own), prepare=True)
+    opened = open_arena(load_settings(data_dir=tmp_path / "data", database_url=own, batch_size=4), prepare=True)
     request.addfinalizer(opened.store.engine.dispose)
     return opened

@@ -20,6 +20,7 @@ from arena.settings import load_settings
 from arena.teddy.scenes import embedded_prompts
 from evaluators.alignment.score import TextImageScore
 from evaluators.images import decode
+from tests.conftest import fill_with_swatches
 
 from ..evaluators.alignment.conftest import write_clip
 
@@ -41,6 +42,10 @@ class Renderer:
 
 @pytest.fixture
 def measurable(arena: Arena) -> Arena:
+    return with_pictures(arena)
+
+
+def with_pictures(arena: Arena) -> Arena:
     arena.store.add_prompts(Prompt(text, category) for text, category, _ in embedded_prompts()[:8])
     for name in (NAME, OTHER):
         arena.store.add_contestant(Contestant(name, "swatch"))
@@ -78,11 +83,12 @@ def test_a_run_in_another_process_stores_its_scores(measurable: Arena) -> None:
     assert worst[0].content.startswith(b"\x89PNG") and "teddy bear" in worst[0].prompt
 
 
-def test_scores_stand_in_one_column_only_where_they_may_be_compared(seeded: Arena) -> None:
+def test_scores_stand_in_one_column_only_where_they_may_be_compared(any_arena: Arena) -> None:
+    fill_with_swatches(any_arena, prompts=1)
     recipe, other = Protocol("fid-clean", "1", {"resize": 1}), Protocol("fid-clean", "1", {"resize": 2})
 
     def add(subject: str, value: float, protocol: Protocol = recipe, **details: object) -> None:
-        seeded.store.add_score(
+        any_arena.store.add_score(
             Score(subject, "fid-clean", protocol, value=value, details={"reference_set": "r", **details})
         )
 
@@ -91,8 +97,9 @@ def test_scores_stand_in_one_column_only_where_they_may_be_compared(seeded: Aren
     add("Swatch B", 3.0)
     add("Swatch C", 1.0, other)
     add("Swatch C", 1.0, reference_set="s")
-    seeded.store.add_score(Score("Swatch C", "fid-clean", recipe, unscored="no images"))
-    shown = [(column.reference, [(s.subject, s.value) for s in column.scores]) for column in benchmarks.columns(seeded)]
+    any_arena.store.add_score(Score("Swatch C", "fid-clean", recipe, unscored="no images"))
+    columns = benchmarks.columns(any_arena)
+    shown = [(column.reference, [(s.subject, s.value) for s in column.scores]) for column in columns]
     assert shown == [
         ("s", [("Swatch C", 1.0)]),
         ("r", [("Swatch C", 1.0)]),
@@ -147,7 +154,8 @@ def _asked(request: Request) -> dict[str, object]:
     return asdict(request)
 
 
-def test_what_goes_wrong_ends_the_run_with_its_reason(measurable: Arena) -> None:
+def test_what_goes_wrong_ends_the_run_with_its_reason(any_arena: Arena) -> None:
+    measurable = with_pictures(any_arena)
     run = measurable.store.add_run(RunKind.BENCHMARK, NAME, _asked(Request((NAME,), QUICK, "gone")))
     with pytest.raises(UsageError):
         runs.perform(measurable, run.id or 0)
@@ -180,10 +188,14 @@ def test_only_metrics_with_weights_are_offered(arena: Arena) -> None:
 
 @pytest.fixture
 def with_clip(measurable: Arena, tmp_path: Path) -> Arena:
+    return with_tiny_clip(measurable, tmp_path)
+
+
+def with_tiny_clip(arena: Arena, tmp_path: Path) -> Arena:
     """A tiny CLIP of the real class in the place of ViT-L/14."""
     folder = write_clip(tmp_path / "tiny-clip")
-    settings = load_settings(data_dir=measurable.settings.data_dir, weights={"clip-vit-l14": folder})
-    return replace(measurable, settings=settings)
+    settings = load_settings(data_dir=arena.settings.data_dir, weights={"clip-vit-l14": folder})
+    return replace(arena, settings=settings)
 
 
 def test_a_score_of_text_and_image_needs_no_reference(with_clip: Arena) -> None:
@@ -204,7 +216,8 @@ def test_a_score_of_text_and_image_needs_no_reference(with_clip: Arena) -> None:
     assert next(s.value for s in column.scores if s.subject == NAME) == pytest.approx(by_hand.mean.value, rel=1e-6)
 
 
-def test_distances_and_scores_of_single_images_in_one_run(with_clip: Arena) -> None:
+def test_distances_and_scores_of_single_images_in_one_run(any_arena: Arena, tmp_path: Path) -> None:
+    with_clip = with_tiny_clip(with_pictures(any_arena), tmp_path)
     run = benchmarks.run(with_clip, Request((NAME,), (*QUICK, "clipscore-l14@1"), n_real=12))
     assert run.state is RunState.DONE
     assert {score.metric for score in benchmarks.scores(with_clip)} == {"fd-efficientnet-lite0", "clipscore-l14"}

@@ -38,17 +38,17 @@ def write(folder: Path, text: str) -> Path:
     return file
 
 
-def test_tables_become_contestants_and_running_is_no_part_of_who_they_are(arena: Arena, tmp_path: Path) -> None:
-    cards, klein = contestants.add(arena, contestants.from_file(write(tmp_path, GOOD)))
+def test_tables_become_contestants_and_running_is_no_part_of_who_they_are(any_arena: Arena, tmp_path: Path) -> None:
+    cards, klein = contestants.add(any_arena, contestants.from_file(write(tmp_path, GOOD)))
     assert (cards.settings, cards.running, cards.card) == ({"size": 32}, {"pause": 0.0}, {"licence": "MIT"})
     assert klein.settings["model"] == "black-forest-labs/FLUX.2-klein-4B" and klein.settings["steps"] == 8
     assert klein.running == {"device": "cpu"} and klein.card["licence"] == "Apache-2.0"
     moved = contestants.from_file(write(tmp_path, GOOD.replace('"cpu"', '"cuda:1"').replace("MIT", "CC0")))
-    assert [one.id for one in contestants.add(arena, moved)] == [cards.id, klein.id]
-    again = arena.store.contestant("Klein")
+    assert [one.id for one in contestants.add(any_arena, moved)] == [cards.id, klein.id]
+    again = any_arena.store.contestant("Klein")
     assert again.running == {"device": "cuda:1"} and again.fingerprint == klein.fingerprint
     with pytest.raises(UsageError, match="'Klein' exists with other settings"):
-        contestants.add(arena, contestants.from_file(write(tmp_path, GOOD.replace("steps = 8", "steps = 9"))))
+        contestants.add(any_arena, contestants.from_file(write(tmp_path, GOOD.replace("steps = 8", "steps = 9"))))
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_all_errors_are_said_at_once_and_nothing_is_stored(arena: Arena, tmp_pat
     assert arena.store.contestants() == []
 
 
-def test_a_name_that_is_taken_stores_none_of_them(arena: Arena) -> None:
-    contestants.add(arena, [contestants.contestant({"name": "B", "backend": "swatch"})])
+def test_a_name_that_is_taken_stores_none_of_them(any_arena: Arena) -> None:
+    contestants.add(any_arena, [contestants.contestant({"name": "B", "backend": "swatch"})])
     two = [contestants.contestant({"name": name, "backend": "swatch", "tint": "x"}) for name in "AB"]
     with pytest.raises(UsageError, match="'B' exists"):
-        contestants.add(arena, two)
-    assert [one.name for one in arena.store.contestants()] == ["B"]
+        contestants.add(any_arena, two)
+    assert [one.name for one in any_arena.store.contestants()] == ["B"]
 
 
 @given(
@@ -145,16 +145,18 @@ def test_every_preset_is_taken_by_its_backend_and_says_its_facts(name: str) -> N
     assert one.card["url"].endswith(one.settings["model"])
 
 
-def test_a_retired_one_is_not_drawn_for_and_comes_back(arena: Arena) -> None:
-    arena.store.add_prompts([Prompt("a"), Prompt("b")])
-    contestants.add(arena, [contestants.contestant({"name": name, "backend": "swatch", "tint": name}) for name in "AB"])
-    generation.fill(arena, generation.plan(arena), generation.backends(arena))
-    contestants.retire(arena, "A", "superseded")
-    assert [one.retired for one in contestants.listed(arena)] == [True, False]
-    assert set(arena.store.prompts_with_images()) == {arena.store.contestant("B").id}
-    assert [one.name for one in generation.plan(arena)] == ["B"]
-    assert contestants.shown(arena, "A").costs.images == 2
-    contestants.restore(arena, "A", "a mistake")
-    assert len(arena.store.prompts_with_images()) == 2
+def test_a_retired_one_is_not_drawn_for_and_comes_back(any_arena: Arena) -> None:
+    any_arena.store.add_prompts([Prompt("a"), Prompt("b")])
+    contestants.add(
+        any_arena, [contestants.contestant({"name": name, "backend": "swatch", "tint": name}) for name in "AB"]
+    )
+    generation.fill(any_arena, generation.plan(any_arena), generation.backends(any_arena))
+    contestants.retire(any_arena, "A", "superseded")
+    assert [one.retired for one in contestants.listed(any_arena)] == [True, False]
+    assert set(any_arena.store.prompts_with_images()) == {any_arena.store.contestant("B").id}
+    assert [one.name for one in generation.plan(any_arena)] == ["B"]
+    assert contestants.shown(any_arena, "A").costs.images == 2
+    contestants.restore(any_arena, "A", "a mistake")
+    assert len(any_arena.store.prompts_with_images()) == 2
     with pytest.raises(UnknownName):
-        contestants.retire(arena, "C", "x")
+        contestants.retire(any_arena, "C", "x")

@@ -16,6 +16,7 @@ from arena.errors import DataError, ImageError
 from arena.services import battles, display
 from arena.services.display import Size
 from db.renditions import Renditions
+from tests.conftest import fill_with_swatches
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -119,7 +120,8 @@ def test_lengths_are_rounded_up(length: int, padded: int) -> None:
     assert display.padded_length(length) == padded
 
 
-def test_a_rendition_is_made_once_and_the_stored_image_stays(seeded: Arena, tmp_path: Path) -> None:
+def test_a_rendition_is_made_once_and_the_stored_image_stays(any_arena: Arena, tmp_path: Path) -> None:
+    seeded = fill_with_swatches(any_arena)
     before = {path: path.read_bytes() for path in seeded.settings.images_dir.rglob("*") if path.is_file()}
     assert display.prepare(seeded) == 18 and display.prepare(seeded) == 0
     after = {path: path.read_bytes() for path in seeded.settings.images_dir.rglob("*") if path.is_file()}
@@ -140,7 +142,8 @@ def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path: Path) -> None
     assert Renditions(tmp_path / "file").get("ab" * 32, lambda: b"made") == b"made"
 
 
-def test_a_lost_image_is_an_error_and_leaves_no_rendition(seeded: Arena) -> None:
+def test_a_lost_image_is_an_error_and_leaves_no_rendition(any_arena: Arena) -> None:
+    seeded = fill_with_swatches(any_arena)
     (battle,) = battles.open_battles(seeded, "person:x", n=1)
     image = seeded.store.battle(battle.token).left.image
     assert image is not None

@@ -30,18 +30,18 @@ def fill(arena: Arena, **options: object) -> generation.Report:
     return generation.fill(arena, generation.plan(arena, **options), create_backend)  # type: ignore[arg-type]
 
 
-def test_every_missing_cell_is_made_once(arena: Arena) -> None:
-    prompts(arena)
-    contestant = add(arena)
+def test_every_missing_cell_is_made_once(any_arena: Arena) -> None:
+    prompts(any_arena)
+    contestant = add(any_arena)
     seen: list[generation.Progress] = []
-    report = generation.fill(arena, generation.plan(arena, images_per_prompt=2), create_backend, seen.append)
+    report = generation.fill(any_arena, generation.plan(any_arena, images_per_prompt=2), create_backend, seen.append)
     assert (report.made, report.failed) == (12, [])
     assert [p.done for p in seen] == [4, 8, 12] and all(p.total == 12 and p.contestant == "A" for p in seen)
-    attempts = arena.store.generations(contestant.id or 0)
+    attempts = any_arena.store.generations(contestant.id or 0)
     assert len({(a.prompt_id, a.seed) for a in attempts}) == 12
     assert all(a.seconds is not None for a in attempts)
-    assert fill(arena, images_per_prompt=2).made == 0
-    assert arena.store.generations(contestant.id or 0) == attempts
+    assert fill(any_arena, images_per_prompt=2).made == 0
+    assert any_arena.store.generations(contestant.id or 0) == attempts
 
 
 def test_contestants_share_a_prompts_seed_and_prompts_differ(arena: Arena) -> None:
@@ -52,21 +52,21 @@ def test_contestants_share_a_prompts_seed_and_prompts_differ(arena: Arena) -> No
     assert seeds[0] == seeds[1] and len(set(seeds[0].values())) == 6
 
 
-def test_a_failure_is_a_row_with_its_reason_and_spares_its_batch(arena: Arena) -> None:
-    prompts(arena)
-    contestant = add(arena, fails_on="card 2")
-    report = fill(arena)
+def test_a_failure_is_a_row_with_its_reason_and_spares_its_batch(any_arena: Arena) -> None:
+    prompts(any_arena)
+    contestant = add(any_arena, fails_on="card 2")
+    report = fill(any_arena)
     assert report.made == 5 and report.failed == ["A, 'card 2': the swatch refuses prompts with 'card 2'"]
-    [failure] = [a for a in arena.store.generations(contestant.id or 0) if a.image is None]
+    [failure] = [a for a in any_arena.store.generations(contestant.id or 0) if a.image is None]
     assert failure.failure == "the swatch refuses prompts with 'card 2'"
-    assert fill(arena).made == 0, "a failure is not tried again unasked"
-    assert len(fill(arena, retry_failed=True).failed) == 1
-    assert len(arena.store.generations(contestant.id or 0)) == 6
+    assert fill(any_arena).made == 0, "a failure is not tried again unasked"
+    assert len(fill(any_arena, retry_failed=True).failed) == 1
+    assert len(any_arena.store.generations(contestant.id or 0)) == 6
 
 
-def test_a_retry_that_works_replaces_the_failure_and_never_an_image(arena: Arena) -> None:
-    prompts(arena)
-    contestant = add(arena)
+def test_a_retry_that_works_replaces_the_failure_and_never_an_image(any_arena: Arena) -> None:
+    prompts(any_arena)
+    contestant = add(any_arena)
 
     class Flaky:
         broken = True
@@ -77,23 +77,23 @@ def test_a_retry_that_works_replaces_the_failure_and_never_an_image(arena: Arena
             return [Image.new("RGB", (8, 8), (seed % 256, 0, 0)) for seed in seeds]
 
     backend = Flaky()
-    generation.fill(arena, generation.plan(arena), lambda _: backend)
-    images = {a.id: a.image for a in arena.store.generations(contestant.id or 0, images_only=True)}
+    generation.fill(any_arena, generation.plan(any_arena), lambda _: backend)
+    images = {a.id: a.image for a in any_arena.store.generations(contestant.id or 0, images_only=True)}
     backend.broken = False
-    assert generation.fill(arena, generation.plan(arena, retry_failed=True), lambda _: backend).made == 1
-    after = arena.store.generations(contestant.id or 0)
+    assert generation.fill(any_arena, generation.plan(any_arena, retry_failed=True), lambda _: backend).made == 1
+    after = any_arena.store.generations(contestant.id or 0)
     assert len(after) == 6 and all(a.failure is None for a in after)
     assert images.items() <= {a.id: a.image for a in after}.items()
 
 
-def test_a_contestant_that_does_not_load_leaves_no_rows_and_the_others_go_on(arena: Arena) -> None:
-    prompts(arena)
-    broken = add(arena, "Broken", steps=3)
-    add(arena, "Works")
-    report = fill(arena)
+def test_a_contestant_that_does_not_load_leaves_no_rows_and_the_others_go_on(any_arena: Arena) -> None:
+    prompts(any_arena)
+    broken = add(any_arena, "Broken", steps=3)
+    add(any_arena, "Works")
+    report = fill(any_arena)
     assert report.made == 6 and list(report.unavailable) == ["Broken"]
     assert "'Broken' do not fit the backend 'swatch'" in report.unavailable["Broken"]
-    assert arena.store.generations(broken.id or 0) == []
+    assert any_arena.store.generations(broken.id or 0) == []
 
 
 def test_a_backend_that_returns_too_few_images_has_failed(arena: Arena) -> None:
@@ -117,19 +117,19 @@ def test_stored_images_carry_no_metadata() -> None:
         assert stored.info == {} and stored.mode == "RGB" and stored.getpixel((0, 0)) == (1, 2, 3)
 
 
-def test_an_interrupted_run_is_marked_and_resumed(arena: Arena) -> None:
-    prompts(arena)
-    contestant = add(arena)
+def test_an_interrupted_run_is_marked_and_resumed(any_arena: Arena) -> None:
+    prompts(any_arena)
+    contestant = add(any_arena)
 
     def interrupt(progress: generation.Progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        generation.fill(arena, generation.plan(arena), create_backend, interrupt)
-    assert arena.store.runs()[0].state is RunState.CANCELLED
-    kept = len(arena.store.generations(contestant.id or 0))
+        generation.fill(any_arena, generation.plan(any_arena), create_backend, interrupt)
+    assert any_arena.store.runs()[0].state is RunState.CANCELLED
+    kept = len(any_arena.store.generations(contestant.id or 0))
     assert kept in (4, 6), "the first batch of four was stored, and the second if it was drawn by then"
-    assert fill(arena).made == 6 - kept
+    assert fill(any_arena).made == 6 - kept
 
 
 def test_kill_9_in_the_middle_loses_one_batch_at_most_and_doubles_nothing(arena: Arena) -> None:

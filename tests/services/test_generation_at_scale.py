@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -77,16 +78,16 @@ def fill(arena: Arena, painter: Painter, budget: float | None = None) -> generat
 # Many at once
 
 
-def test_as_many_are_under_way_as_the_backend_says_and_none_is_lost(arena: Arena) -> None:
-    contestant = add(arena, 24)
+def test_as_many_are_under_way_as_the_backend_says_and_none_is_lost(any_arena: Arena) -> None:
+    contestant = add(any_arena, 24)
 
     def slow(_: str, seed: int) -> Image.Image:
         time.sleep(0.05)
         return image(seed)
 
     painter = Painter(slow, concurrency=6)
-    assert fill(arena, painter).made == 24 and painter.batches == [1] * 24 and 2 <= painter.most <= 6
-    attempts = arena.store.generations(contestant.id or 0, images_only=True)
+    assert fill(any_arena, painter).made == 24 and painter.batches == [1] * 24 and 2 <= painter.most <= 6
+    attempts = any_arena.store.generations(contestant.id or 0, images_only=True)
     assert len({(one.prompt_id, one.seed) for one in attempts}) == 24 and painter.closed
 
 
@@ -174,25 +175,25 @@ def test_black_images_and_failures_in_a_batch_fail_alone() -> None:
 # Storing beside drawing
 
 
-def test_a_batch_is_stored_while_the_next_is_drawn(arena: Arena) -> None:
+def test_a_batch_is_stored_while_the_next_is_drawn(any_arena: Arena) -> None:
     """The second batch waits until the first is in the database: it would wait for ever if storing came after it."""
-    contestant = add(arena, 8)
+    contestant = add(any_arena, 8)
     seen: list[int] = []
 
     def paint(_: str, seed: int) -> Image.Image:
         if len(seen) >= 4:
             until = time.monotonic() + 60
-            while not arena.store.generations(contestant.id or 0):
+            while not any_arena.store.generations(contestant.id or 0):
                 assert time.monotonic() < until
                 time.sleep(0.005)
         seen.append(seed)
         return image(seed)
 
-    assert fill(arena, Painter(paint)).made == 8
+    assert fill(any_arena, Painter(paint)).made == 8
 
 
-def test_what_was_drawn_before_an_error_is_kept(arena: Arena) -> None:
-    contestant = add(arena, 8)
+def test_what_was_drawn_before_an_error_is_kept(any_arena: Arena) -> None:
+    contestant = add(any_arena, 8)
 
     def paint(text: str, seed: int) -> Image.Image:
         if text == "card 5":
@@ -200,8 +201,8 @@ def test_what_was_drawn_before_an_error_is_kept(arena: Arena) -> None:
         return image(seed)
 
     with pytest.raises(KeyboardInterrupt):
-        fill(arena, Painter(paint))
-    assert len(arena.store.generations(contestant.id or 0)) == 4
+        fill(any_arena, Painter(paint))
+    assert len(any_arena.store.generations(contestant.id or 0)) == 4
 
 
 # Money
@@ -257,14 +258,16 @@ def test_a_failure_that_may_be_paid_counts_with_all_that_was_held() -> None:
         assert len(results) == made and held.budget.spent_usd == pytest.approx(0.8 if paid else 0.0)
 
 
-def test_every_image_has_its_cost_with_its_source(arena: Arena) -> None:
-    file = arena.settings.data_dir / "prices.toml"
+def test_every_image_has_its_cost_with_its_source(any_arena: Arena) -> None:
+    file = any_arena.settings.data_dir / "prices.toml"
     file.write_text(
         'date = 2026-02-03\n[[price]]\nservice = "api.x.ai"\nmodel = "m"\nper_megapixel = 100.0\n'
         '[[price]]\nservice = "api.openai.com"\nmodel = "m"\nper_million_output_tokens = 10.0\n'
     )
-    priced = open_arena(load_settings(data_dir=arena.settings.data_dir, prices=file, gpu_usd_per_hour=3.6))
-    arena.store.add_prompts([Prompt("card")])
+    priced = replace(
+        any_arena, settings=load_settings(data_dir=any_arena.settings.data_dir, prices=file, gpu_usd_per_hour=3.6)
+    )
+    any_arena.store.add_prompts([Prompt("card")])
     made = {
         "area": ("openai", {"base_url": "https://api.x.ai/v1", "model": "m"}, lambda *_: image()),
         "tokens": ("openai", {"base_url": "https://api.openai.com/v1", "model": "m"},
@@ -275,10 +278,11 @@ def test_every_image_has_its_cost_with_its_source(arena: Arena) -> None:
         "unknown": ("openai", {"base_url": "http://localhost/v1", "model": "m"}, lambda *_: image()),
     }  # fmt: skip
     ids = {
-        name: arena.store.add_contestant(Contestant(name, kind, given)).id for name, (kind, given, _) in made.items()
+        name: any_arena.store.add_contestant(Contestant(name, kind, given)).id
+        for name, (kind, given, _) in made.items()
     }
     report = generation.fill(priced, generation.plan(priced), lambda one: Painter(made[one.name][2]))
-    found = {name: arena.store.generations(id or 0)[0] for name, id in ids.items()}
+    found = {name: any_arena.store.generations(id or 0)[0] for name, id in ids.items()}
     assert {name: (one.cost_usd, one.cost_source) for name, one in found.items()} == {
         "area": (pytest.approx(0.01), "price_table@2026-02-03"),
         "tokens": (pytest.approx(0.01), "usage*price_table@2026-02-03"),
@@ -287,7 +291,7 @@ def test_every_image_has_its_cost_with_its_source(arena: Arena) -> None:
         "unknown": (None, None),
     }
     assert found["here"].seconds == 10.0 and report.spent_usd == pytest.approx(0.53)
-    assert costs(arena)[ids["area"] or 0].usd_per_megapixel == pytest.approx(100.0)
+    assert costs(any_arena)[ids["area"] or 0].usd_per_megapixel == pytest.approx(100.0)
 
 
 def test_a_gpu_second_costs_what_the_machine_costs_also_where_it_fails() -> None:
@@ -313,26 +317,28 @@ def test_a_price_table_that_cannot_be_read_is_said(arena: Arena) -> None:
 # Before anything is made
 
 
-def test_an_estimate_says_how_many_how_long_and_how_much(arena: Arena) -> None:
-    known = add(arena, 10, "Known", "swatch")
-    api = arena.store.add_contestant(
+def test_an_estimate_says_how_many_how_long_and_how_much(any_arena: Arena) -> None:
+    known = add(any_arena, 10, "Known", "swatch")
+    api = any_arena.store.add_contestant(
         Contestant("API", "inference-providers", {"model": "black-forest-labs/FLUX.1-schnell", "provider": "fal-ai"},
                    running={"concurrency": 5})
     )  # fmt: skip
-    arena.store.add_contestant(Contestant("New", "openai", {"model": "m", "base_url": "http://localhost/v1"}))
-    first, *_ = arena.store.prompts()
+    any_arena.store.add_contestant(Contestant("New", "openai", {"model": "m", "base_url": "http://localhost/v1"}))
+    first, *_ = any_arena.store.prompts()
     for one, seconds in ((known, 2.0), (api, 10.0)):
         attempt = generation._attempt(
-            arena, one, next(iter(draw(Painter(), [Cell(first, generation.first_seed(first.text))], 1, account())))[0]
+            any_arena,
+            one,
+            next(iter(draw(Painter(), [Cell(first, generation.first_seed(first.text))], 1, account())))[0],
         )
         values = {name: getattr(attempt, name) for name in ("contestant_id", "prompt_id", "seed", "image")}
-        arena.store.add_generations([Generation(**values, seconds=seconds)])
-    rated = open_arena(load_settings(data_dir=arena.settings.data_dir, gpu_usd_per_hour=1.8))
-    before = arena.store.runs()
+        any_arena.store.add_generations([Generation(**values, seconds=seconds)])
+    rated = replace(any_arena, settings=load_settings(data_dir=any_arena.settings.data_dir, gpu_usd_per_hour=1.8))
+    before = any_arena.store.runs()
     found = {one.contestant: one for one in generation.estimate(rated, generation.plan(rated))}
     assert (found["Known"].images, found["Known"].seconds) == (9, pytest.approx(18.0))
     assert found["Known"].usd == pytest.approx(9 * 2.0 * 1.8 / 3600) and found["Known"].usd_source.startswith("gpu")
     assert found["API"].seconds == pytest.approx(9 * 10.0 / 5) and found["API"].usd == pytest.approx(9 * 0.003)
     assert found["API"].usd_source == "price_table@2026-11-25"
     assert (found["New"].seconds, found["New"].usd, found["New"].usd_source) == (None, None, "not known")
-    assert arena.store.runs() == before, "nothing was begun"
+    assert any_arena.store.runs() == before, "nothing was begun"
