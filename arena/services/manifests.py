@@ -249,8 +249,8 @@ def _of_dataset(files: Sequence[Path], image: str, ignore: Sequence[str]) -> Sou
 def _dataset_rows(file: Path, number: int, image: str, known: dict[str, str], contents: bool) -> Iterator[Row]:
     from pyarrow import parquet
 
-    # Without pre-buffering, memory is bounded by the row groups that images come in (a hundred rows each, as
-    # Hugging Face writes them), not by several of them.
+    # Without pre-buffering, what is in memory is a page of each column, not whole row groups. A page cannot be read in
+    # parts; writers put up to 1,024 rows into one, or a row group if that is smaller.
     with parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as opened:
         struct = pa.types.is_struct(opened.schema_arrow.field(image).type)
         picture = ([image] if contents else [f"{image}.path"]) if struct else ([image] if contents else [])

@@ -479,7 +479,8 @@ def _open_parquet(path: Path, layout: Layout) -> Table:
         names = {name: theirs for name, theirs in ours.items() if name in wanted}
         number = 1
         try:
-            with parquet.ParquetFile(path, buffer_size=1 << 20) as file:
+            # Without pre-buffering, pages are in memory and not whole row groups, which have any size.
+            with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
                 for batch in file.iter_batches(ROWS, columns=list(names.values()), use_threads=False):
                     yield (
                         number,

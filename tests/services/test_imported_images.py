@@ -198,6 +198,51 @@ def test_a_hugging_face_data_set(arena: Arena, tmp_path: Path) -> None:
     assert bring(arena, made, check=True).differ == 0
 
 
+ARROW_PEAK = """
+import sys
+from pathlib import Path
+import pyarrow as pa
+from arena.services import tables
+from arena.services.manifests import open_source
+tables.ROWS = 500
+rows = sum(1 for _ in open_source(Path(sys.argv[1])).rows(True))
+print(rows, pa.default_memory_pool().max_memory())
+"""
+
+
+def arrow_peak(folder: Path) -> tuple[int, int]:
+    """How many rows a folder's source has, and the most bytes that pyarrow held while they were read.
+
+    In a process of its own: the pool knows its peak since the process began, and other pools miss what is read ahead.
+    """
+    words = [sys.executable, "-c", ARROW_PEAK, str(folder)]
+    said = subprocess.run(words, cwd=Path(__file__).parents[2], check=True, capture_output=True, text=True).stdout
+    rows, peak = map(int, said.split())
+    return rows, peak
+
+
+def test_a_huge_row_group_of_images_is_read_a_page_at_a_time(tmp_path: Path) -> None:
+    """Of a row group of 26 MB in pages of 0.8 MB, EMBEDDED_ROWS images (3.2 MB) and some pages are in memory."""
+    table = pa.table({
+        "image": [{"bytes": os.urandom(200_000), "path": f"{n}.png"} for n in range(128)],
+        "prompt": [f"bear {n}" for n in range(128)],
+    })  # fmt: skip
+    file = tmp_path / "train.parquet"
+    parquet.write_table(table, file, row_group_size=128, write_batch_size=4, compression="none")
+    assert parquet.ParquetFile(file).num_row_groups == 1
+    rows, peak = arrow_peak(tmp_path)
+    assert rows == 128 and 1 << 20 < peak < 12 << 20
+
+
+def test_a_huge_row_group_of_text_is_read_a_page_at_a_time(tmp_path: Path) -> None:
+    table = pa.table({
+        "path": [f"{n}.png" for n in range(20_000)], "prompt": [os.urandom(500).hex() for _ in range(20_000)],
+    })  # fmt: skip
+    parquet.write_table(table, tmp_path / "manifest.parquet", row_group_size=20_000, compression="none")
+    rows, peak = arrow_peak(tmp_path)
+    assert rows == 20_000 and 1 << 20 < peak < 10 << 20, "of 20 MB"
+
+
 def test_a_data_set_of_many_splits_and_pictures_says_so(arena: Arena, tmp_path: Path) -> None:
     made = dataset(tmp_path / "set", other=[picture(n) for n in range(5)], score=[*range(5)])
     with pytest.raises(UsageError, match="has images in 'image', 'other'; choose one with --image-column"):
