@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -19,6 +20,9 @@ from arena.bootstrap import Arena, open_arena
 from arena.domain import Contestant, Prompt
 from arena.services import generation
 from arena.settings import Settings, load_settings
+
+# A shell lets what it starts in the background ignore Ctrl-C, and with it the commands that are to be interrupted here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Nothing in the suite may reach a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
