@@ -52,6 +52,8 @@ PARENT_SECONDS = 1.0
 """How often a child looks whether its parent is still there."""
 MANY = 20_000
 """Votes from which an answer takes longer than a visitor should wait."""
+MANY_CONTESTANTS = 20
+"""Contestants from which a slow question does, however few the votes: some grow with their cube."""
 REMEMBERED = 256
 """Answers that a process keeps; the one that was asked for longest ago goes first."""
 NOW, LATER = 0, 1
@@ -89,7 +91,7 @@ def answer(arena: Arena, kind: str, *arguments: Any) -> Answer | None:
     known = _remembered(arena, question)
     if known is not None and known.newest == newest:
         return known
-    if newest[0] <= MANY:
+    if not _takes_long(newest, question):
         return _remember(arena, question, answered(arena, question))
     _worker(arena, question).ask(question, NOW)
     return known
@@ -98,11 +100,15 @@ def answer(arena: Arena, kind: str, *arguments: Any) -> Answer | None:
 def prepare(arena: Arena, questions: Iterable[Question]) -> None:
     """Have these answered before anyone asks, where votes are many."""
     newest = arena.store.newest()
-    if newest[0] > MANY:
-        for question in questions:
-            known = _remembered(arena, question)
-            if known is None or known.newest != newest:
-                _worker(arena, question).ask(question, LATER)
+    for question in questions:
+        known = _remembered(arena, question)
+        if _takes_long(newest, question) and (known is None or known.newest != newest):
+            _worker(arena, question).ask(question, LATER)
+
+
+def _takes_long(newest: Newest, question: Question) -> bool:
+    """Whether a visitor should not wait for the answer; contestants are numbered from 1."""
+    return newest[0] > MANY or (newest[2] > MANY_CONTESTANTS and is_slow(question))
 
 
 def answered(arena: Arena, question: Question) -> Answer:

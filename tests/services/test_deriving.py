@@ -70,6 +70,19 @@ def test_many_votes_are_answered_by_a_child_and_nobody_waits(many_is_few: Arena)
     same_board(awaited(many_is_few, "board", cards).value, many_is_few, cards)
 
 
+def test_what_grows_with_contestants_is_answered_by_a_child_where_there_are_many(
+    seeded: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vote_in_turn(seeded, voters=3)
+    monkeypatch.setattr(deriving, "MANY_CONTESTANTS", 2)
+    try:
+        assert deriving.answer(seeded, "pooled") is None
+        assert deriving.answer(seeded, "board", VoteFilter()) is not None
+        assert awaited(seeded, "pooled").value == leaderboard.pooled_ratings(seeded)
+    finally:
+        deriving.stop(seeded)
+
+
 def test_a_new_vote_shows_the_last_answer_until_the_next_is_made(many_is_few: Arena) -> None:
     before = awaited(many_is_few, "board", VoteFilter())
     vote_in_turn(many_is_few, voters=1, votes=1)
