@@ -403,10 +403,14 @@ def run_job(run_id: int) -> None:
 
 
 @app.command("derive", hidden=True)
-def derive() -> None:
+def derive(
+    give_way: Annotated[bool, typer.Option("--give-way", help="Run when nothing else wants to.")] = False,
+) -> None:
     """The process that counts many votes for the pages: questions on stdin, answers on stdout."""
     from arena.services import deriving
 
+    if give_way and hasattr(os, "nice"):
+        os.nice(19)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not end up among the answers
     deriving.end_with_parent()

@@ -139,7 +139,8 @@ def _remember(arena: Arena, question: Question, found: Answer) -> Answer:
 def _worker(arena: Arena, question: Question) -> _Worker:
     """Who answers questions of this kind."""
     with _lock:
-        return _workers.setdefault((str(arena.store.engine.url), is_slow(question)), _Worker(arena))
+        slow = is_slow(question)
+        return _workers.setdefault((str(arena.store.engine.url), slow), _Worker(arena, slow))
 
 
 def is_slow(question: Question) -> bool:
@@ -152,6 +153,7 @@ class _Worker:
     """Hands questions to the child one by one, the urgent ones first, and remembers its answers."""
 
     arena: Arena
+    slow: bool = False
     waiting: queue.PriorityQueue[tuple[int, int, Question]] = field(default_factory=queue.PriorityQueue)
     asked: dict[Question, int] = field(default_factory=dict)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -190,10 +192,12 @@ class _Worker:
 
     def _told(self, question: Question) -> Answer:
         if self.child is None:
-            self.child = subprocess.Popen(
-                PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                env={**os.environ, **self.arena.settings.as_environment()},
-            )  # fmt: skip
+            environment = {**os.environ, **self.arena.settings.as_environment()}
+            program = PROGRAM
+            if self.slow:  # what takes minutes gives way to pages and votes: one core, and that when nobody wants it
+                environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+                program = (*PROGRAM, "--give-way")
+            self.child = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         assert self.child.stdin and self.child.stdout
         pickle.dump(question, self.child.stdin)
         self.child.stdin.flush()
