@@ -83,6 +83,11 @@ def ballots_after(limits: frozenset[str]) -> Select[Any]:
     return query.where(BallotRow.id > bindparam("after")).order_by(BallotRow.id)
 
 
+LABELS_AFTER = (
+    select(BallotRow.board, BallotRow.category).distinct().where(BallotRow.id > bindparam("after"))
+)  # fmt: skip
+"""(after): boards and categories of the ballots above one."""
+
 BATTLE = battles().where(BattleRow.token == bindparam("token"))
 """(token)"""
 

@@ -123,6 +123,15 @@ class _Live:
     exclusions: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """Board and category of the ballots up to one, at how many exclusions."""
+
+    ballot: int = 0
+    excluded: int = 0
+    labels: frozenset[tuple[str, str]] = frozenset()
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 
@@ -133,6 +142,7 @@ class Store:
     def __init__(self, engine: Engine):
         self.engine = engine
         self._writer = engine.execution_options(**{engines.WRITES: True})
+        self._known = _Labels()
         # SQLite has one writer at a time and lets the others sleep up to a tenth of a second before they look again.
         self._turn = Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
@@ -184,7 +194,7 @@ class Store:
         """The categories of the prompts that have been voted on, and of all that could be."""
         with self._reading() as session:
             asked = session.scalars(select(PromptRow.category).distinct())
-            voted = session.scalars(select(BallotRow.category).distinct())
+            voted = (category for _, category in self._labels(session))
             return sorted({*asked, *voted} - {""})
 
     def prompt_categories(self) -> list[str]:
@@ -614,8 +624,17 @@ class Store:
     def judges(self) -> list[str]:
         """The boards of judges: the voter ids of those that have votes."""
         with self._reading() as session:
-            boards = session.scalars(select(BallotRow.board).distinct().where(BallotRow.board.not_in([PEOPLE, ASIDE])))
-            return sorted(boards)
+            return sorted({board for board, _ in self._labels(session)} - {PEOPLE, ASIDE})
+
+    def _labels(self, session: Session) -> frozenset[tuple[str, str]]:
+        """Board and category of every ballot. What was read stays known: of a million ballots only the new ones are."""
+        ballot, excluded, _ = session.execute(statements.NEWEST).one()
+        known = self._known if self._known.excluded == excluded else _Labels()
+        if ballot > known.ballot:
+            rows = session.execute(statements.LABELS_AFTER, {"after": known.ballot})
+            known = _Labels(ballot, excluded, known.labels.union(map(tuple, rows)))
+        self._known = known
+        return known.labels
 
     def voted_images(self, votes: VoteFilter) -> list[VotedImages]:
         """The votes the filter lets through of which both images are in this arena, in their order."""

@@ -72,3 +72,17 @@ def test_filters_let_through_what_they_say(any_arena: Arena) -> None:
 def test_a_key_is_the_same_everywhere() -> None:
     assert ballots.key("person:a") == 695821855613937806
     assert ballots.key(None) == -1 and ballots.key("a") != ballots.key("b")
+
+
+def test_categories_and_judges_are_those_of_the_ballots_there_are(any_arena: Arena) -> None:
+    """What was read of the ballots stays known; a vote that comes or stops counting changes it."""
+    store = any_arena.store
+    assert store.categories() == [] and store.judges() == []
+    vote_some(any_arena)
+    assert store.categories() == ["cards", "colour"] and store.judges() == ["judge:x@1"]
+    store.add_voter("judge:y@1", VoterKind.JUDGE)
+    [battle] = battles.open_battles(any_arena, "judge:y@1", n=1)
+    battles.vote(any_arena, "judge:y@1", battle.token, Outcome.LEFT)
+    assert store.judges() == ["judge:x@1", "judge:y@1"]
+    store.exclude_vote(store.votes("judge:y@1")[0].id, "a test")
+    assert store.judges() == ["judge:x@1"]
