@@ -55,7 +55,7 @@ class Line:
         if not self.whole:
             writer.transport.abort()
             return
-        with suppress(OSError):
+        with suppress(OSError, asyncio.CancelledError):  # the end of the line ends its calls
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.server)
             self._open |= {writer, far_writer}
             try:

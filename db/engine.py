@@ -7,6 +7,8 @@ writes fails at once with "database is locked" when another process wrote in bet
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from arena.errors import DatabaseError, DatabaseTooNew
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0010"
+HEAD = "0011"
 """The revision this version of the code works with; Alembic, slow to import, is needed to reach another one only."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30
@@ -100,8 +102,31 @@ def migrate(engine: Engine) -> None:
     from alembic import command
 
     _refuse_unknown(engine, found)
-    with connecting(engine), engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():
+    with connecting(engine), rebuilding(engine) as connection:
         command.upgrade(alembic_config(connection), "head")
+
+
+@contextmanager
+def rebuilding(engine: Engine) -> Iterator[Connection]:
+    """A transaction in which tables may be made anew. SQLite cannot change a column: a new table takes the place of the
+    old one, and must not take with it what refers to the old one (https://sqlite.org/lang_altertable.html)."""
+    with engine.connect().execution_options(**{WRITES: True}) as connection:
+        if engine.dialect.name != "sqlite":
+            with connection.begin():
+                yield connection
+            return
+        driver = connection.connection.driver_connection
+        driver.execute("PRAGMA foreign_keys=OFF")
+        try:
+            with connection.begin():
+                yield connection
+                if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+                    raise DatabaseError(
+                        f"The database {shown(engine)} has a row in {broken[0]!r} that refers to one which is not "
+                        f"there in {broken[2]!r}; restore it from a backup."
+                    )
+        finally:
+            driver.execute("PRAGMA foreign_keys=ON")
 
 
 def check(engine: Engine) -> None:

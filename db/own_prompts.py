@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from arena.domain import Battle, Generation, Prompt, RunState, VoterKind
 from arena.errors import UsageError
-from db.schema import BattleRow, GenerationRow, OwnPromptRow, PromptRow, RunRow, SkipRow, VoteRow, VoterRow
+from db.schema import BattleRow, GenerationRow, OwnPromptRow, PromptRow, RunRow, SkipRow, VoteRow, VoterRow, text_sha256
 from db.store import Store, _generation, _prompt, now
 
 MOST_ATTEMPTS = 2
@@ -75,11 +75,13 @@ class OwnPrompts:
             _refuse(session, voter_id, an_hour, longest_queue)
             values = {"text": prompt.text, "category": prompt.category, "tags": [], "source": prompt.source}
             insert = self.store._insert(PromptRow).values(**values)
-            session.execute(insert.on_conflict_do_nothing(index_elements=["text"]))
+            session.execute(insert.on_conflict_do_nothing(index_elements=["text_sha256"]))
             session.add(
                 OwnPromptRow(
                     voter_id=voter_id,
-                    prompt_id=session.scalars(select(PromptRow.id).where(PromptRow.text == prompt.text)).one(),
+                    prompt_id=session.scalars(
+                        select(PromptRow.id).where(PromptRow.text_sha256 == text_sha256(prompt.text))
+                    ).one(),
                     left_id=left_id, right_id=right_id, seed=seed,
                     policy=policy, probability=probability, counts=counts, state=Stage.WAITING, done=0, attempts=0,
                     reason="", run_id=None, battle_id=None, at=now(), finished_at=None,

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from arena.domain import OWN_PROMPT, Prompt
 from db import ballots
-from db.schema import PromptRow, PromptSetMemberRow, PromptSetRow
+from db.schema import PromptRow, PromptSetMemberRow, PromptSetRow, text_sha256
 from db.store import Store, now
 
 T = TypeVar("T")
@@ -89,7 +89,7 @@ def put(store: Store, session: Session, prompts: Sequence[Prompt]) -> list[int]:
         values = {name: insert.excluded[name] for name in ("category", "tags", "source")}
         session.execute(
             insert.on_conflict_do_update(
-                index_elements=["text"], set_=values, where=PromptRow.__table__.c.source == OWN_PROMPT
+                index_elements=["text_sha256"], set_=values, where=PromptRow.__table__.c.source == OWN_PROMPT
             ),
             [
                 {"text": one.text, "category": one.category, "tags": list(one.tags), "source": one.source}
@@ -178,4 +178,8 @@ def prompt_keys(store: Store, set_id: int) -> set[int]:
 
 def _ids(session: Session, texts: Iterable[str], *where: Any) -> dict[str, int]:
     query = select(PromptRow.text, PromptRow.id).where(*where)
-    return {text: id for part in parts(texts) for text, id in session.execute(query.where(PromptRow.text.in_(part)))}
+    return {
+        text: id
+        for part in parts(map(text_sha256, texts))
+        for text, id in session.execute(query.where(PromptRow.text_sha256.in_(part)))
+    }

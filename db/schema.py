@@ -6,6 +6,7 @@ Votes are append-only: triggers refuse UPDATE and DELETE on every database (see 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, ClassVar
 
 from sqlalchemy import (
@@ -79,11 +80,21 @@ class Base(DeclarativeBase):
     }
 
 
+def text_sha256(text: str) -> str:
+    """By which a prompt is found: 64 hexadecimal digits."""
+    return sha256(text.encode()).hexdigest()
+
+
+def _sha256_of_text(context: Any) -> str:
+    return text_sha256(context.get_current_parameters()["text"])
+
+
 class PromptRow(Base):
     __tablename__ = "prompts"
-    __table_args__ = (UniqueConstraint("text"),)
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     text: Mapped[str] = mapped_column(Text)
+    # What is unique and looked up: an index on PostgreSQL takes 2,704 bytes of a text and no more.
+    text_sha256: Mapped[str] = mapped_column(String(64), unique=True, default=_sha256_of_text)
     category: Mapped[str] = mapped_column(String(64), index=True)
     tags: Mapped[list[str]]
     source: Mapped[str] = mapped_column(String(128))

@@ -59,6 +59,7 @@ from db.schema import (
     VoteExclusionRow,
     VoteRow,
     VoterRow,
+    text_sha256,
 )
 
 Ratings = Mapping[int, float]
@@ -176,11 +177,12 @@ class Store:
                     self._insert(PromptRow)
                     .values(text=prompt.text, **values)
                     .on_conflict_do_update(
-                        index_elements=["text"], set_=values,
+                        index_elements=["text_sha256"], set_=values,
                         where=(PromptRow.source == OWN_PROMPT) & (prompt.source != OWN_PROMPT),
                     )
                 )  # fmt: skip
-            rows = session.scalars(select(PromptRow).where(PromptRow.text.in_([prompt.text for prompt in prompts])))
+            texts = [text_sha256(prompt.text) for prompt in prompts]
+            rows = session.scalars(select(PromptRow).where(PromptRow.text_sha256.in_(texts)))
             stored = {row.text: _prompt(row) for row in rows}
         return [stored[prompt.text] for prompt in prompts]
 

@@ -123,6 +123,13 @@ def open_battles(
     return [BlindBattle(battle.token, battle.prompt.text, battle.prompt.category) for battle in waiting]
 
 
+def can_draw(arena: Arena) -> bool:
+    """Whether any two contestants have an image of one prompt that people may be shown."""
+    prompts_of = gate.for_people(arena, arena.store.prompts_with_images())
+    prompts = [prompt for of_one in prompts_of.values() for prompt in of_one]
+    return len({*prompts}) < len(prompts)
+
+
 def _oldest() -> datetime:
     return datetime.now(UTC) - LIFETIME
 

@@ -192,11 +192,12 @@ def nothing_left(arena: Arena, sitting: Sitting, category: str | None = None, na
     """Why there is no pair to vote on."""
     if not names and (closed := gate.closed(arena)):
         return closed
+    if not battles.can_draw(arena):
+        return (
+            "There is nothing to vote on yet: no two models have a picture of the same prompt. Whoever runs this arena "
+            "can make pictures with the command “arena generate”."
+        )
     if category:
         return f"There is no pair left for you in the category “{category}”. Choose another one, or all of them."
-    if sitting.told:
-        return "That was every pair there is for you. Thank you! New pictures bring new pairs."
-    return (
-        "There is no pair for you to judge: either you have judged them all, or no two models have a picture of the "
-        "same prompt yet. Whoever runs this arena can make pictures with the command “arena generate”."
-    )
+    thanks = "Thank you! " if sitting.told else ""
+    return f"You have seen every pair there is for you. {thanks}New pictures bring new pairs."

@@ -14,7 +14,7 @@ from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from arena.bootstrap import Arena
@@ -43,7 +43,11 @@ def routes(the_arena: Callable[[], Arena], cookie: str) -> list[Route]:
         perform = partial(answer, the_arena, request.cookies.get(cookie), sent)
         return await to_thread.run_sync(perform, limiter=waiting_room())
 
-    return [Route("/vote/acts", acts, methods=["POST"])]
+    def moved(request: Request) -> Response:
+        """Streamlit serves its first page at `/` alone; who types `/vote` wants it."""
+        return RedirectResponse(f"./?{request.url.query}")  # relative: a proxy may have put https or a path before it
+
+    return [Route("/vote/acts", acts, methods=["POST"]), Route("/vote", moved)]
 
 
 @cache

@@ -36,7 +36,7 @@ def vote_some(arena: Arena) -> None:
 def test_a_database_of_the_first_version_gets_the_ballots_that_would_have_been_written(any_arena: Arena) -> None:
     vote_some(any_arena)
     written, engine = flat(any_arena), any_arena.store.engine
-    with engine.connect() as connection, connection.begin():
+    with engines.rebuilding(engine) as connection:
         command.downgrade(engines.alembic_config(connection), "0001")
     engines.migrate(engine)
     assert flat(any_arena) == written and len(written) == 3 * 8 - 1

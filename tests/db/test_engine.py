@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 from alembic import command
@@ -13,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from arena.bootstrap import Arena, open_arena
+from arena.domain import Prompt
 from arena.errors import DatabaseError, DatabaseTooNew
 from arena.services import battles
 from arena.settings import Settings, load_settings
@@ -29,11 +32,21 @@ def test_migrations_make_exactly_the_schema(any_arena: Arena) -> None:
 
 def test_migrations_go_down_and_up_again(any_arena: Arena) -> None:
     engine = any_arena.store.engine
-    with engine.connect() as connection, connection.begin():
+    with engines.rebuilding(engine) as connection:
         command.downgrade(engines.alembic_config(connection), "base")
     assert engines.revision(engine) is None
     engines.migrate(engine)
     assert engines.revision(engine) == engines.HEAD
+
+
+def test_a_prompt_of_any_length_is_stored_once(any_arena: Arena) -> None:
+    """PostgreSQL's indexes hold 2,704 bytes of a text: these are letters that nothing packs into fewer."""
+    letters = Random(0)
+    long = Prompt("".join(chr(letters.randrange(0x4E00, 0x9FA5)) for _ in range(10_000)), "cards")
+    [first] = any_arena.store.add_prompts([long])
+    [again, other] = any_arena.store.add_prompts([long, replace(long, text=long.text[:-1])])
+    assert again == first and other.id != first.id
+    assert {prompt.text for prompt in any_arena.store.prompts()} == {long.text, long.text[:-1]}
 
 
 def test_migrating_twice_changes_nothing(seeded: Arena, settings: Settings) -> None:

@@ -128,3 +128,8 @@ def test_a_database_that_is_away_keeps_the_votes_in_the_browser(seeded: Arena) -
     assert (answer.status_code, answer.json()) == (
         503, {"notice": "Your votes are kept here and will be sent again. The database is away."},
     )  # fmt: skip
+
+
+def test_the_page_s_own_name_leads_to_it_and_keeps_the_choices(seeded: Arena) -> None:
+    answer = Browser(seeded).client.get("/vote?category=colour&ui=basic", follow_redirects=False)
+    assert answer.status_code == 307 and answer.headers["location"] == "./?category=colour&ui=basic"

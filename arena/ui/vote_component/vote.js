@@ -277,11 +277,11 @@ class Surface {
 
   hideReveal() {
     this.told = null;
-    this.$(".reveal").hidden = this.$(".more").hidden = this.$(".tags").hidden = true;
+    this.$(".reveal").hidden = this.$(".why").hidden = this.$(".tags").hidden = true;
   }
 
   tell(told) {
-    this.$(".reveal").hidden = this.$(".more").hidden = false;
+    this.$(".reveal").hidden = this.$(".why").hidden = false;
     this.$(".tags").hidden = !told.tags.length;
     if (told.token === this.told) return;
     this.told = told.token;
