@@ -16,20 +16,24 @@ from arena.services import admin, benchmarks, exchange, generation, judging, mod
 from arena.services import runs as jobs
 from arena.services.moderation import Admin, OpenReport, Preview
 from arena.ui import runs
-from arena.ui.common import empty_state, heading, picture, picture_url, plain, said_plainly, the_arena
+from arena.ui.common import (
+    ADMIN,
+    empty_state,
+    heading,
+    picture,
+    picture_url,
+    plain,
+    said_plainly,
+    the_arena,
+    this_admin,
+)
 from db import ballots
 from db.decisions import Action, Topic
 
-SESSION = "admin"
 VIEWS = ("Reports", "Models", "Prompts", "Votes", "Runs", "Log")
 SHOWN = 200
 REPORTED = {"unsafe": "unsafe", "broken": "broken", "reveals": "shows who made it"}
 SIDES = {Side.LEFT: "Picture A", Side.RIGHT: "Picture B"}
-
-
-def this_admin() -> Admin | None:
-    """Who is logged in, for as long as the page stays open."""
-    return st.session_state.get(SESSION)
 
 
 def page() -> None:
@@ -81,13 +85,13 @@ def login() -> None:
     name, token = str(st.session_state.get("admin-name", "")), str(st.session_state.get("admin-token", ""))
     st.session_state["admin-token"] = ""
     try:
-        st.session_state[SESSION] = admin.login(the_arena(), token, name, st.context.ip_address)
+        st.session_state[ADMIN] = admin.login(the_arena(), token, name, st.context.ip_address)
     except ArenaError as error:
         st.session_state["admin-refused"] = str(error)
 
 
 def logout() -> None:
-    st.session_state.pop(SESSION, None)
+    st.session_state.pop(ADMIN, None)
 
 
 def act(done: str, do: Callable[[Arena, Admin], object]) -> None:

@@ -13,7 +13,16 @@ from arena.domain import RunKind, Score
 from arena.services import benchmarks
 from arena.services.benchmarks import Column, Request
 from arena.ui import runs
-from arena.ui.common import LABEL_PIXELS, empty_state, heading, plain, said_plainly, the_arena
+from arena.ui.common import (
+    LABEL_PIXELS,
+    empty_state,
+    heading,
+    may_run,
+    plain,
+    runs_are_not_yours,
+    said_plainly,
+    the_arena,
+)
 
 SHORT = 8
 ROW_PIXELS = 34
@@ -281,6 +290,9 @@ def draw_start(arena: Arena, expanded: bool) -> None:
             "Whoever runs this arena can add the embedded models and their pictures with `arena demo`.",
         )
         return
+    if not may_run(arena):
+        runs_are_not_yours()
+        return
     usable, missing = benchmarks.offered(arena)
     titles = {recipe.id: f"{recipe.title} ({recipe.id})" for recipe in usable}
     with st.expander("New run", expanded=expanded, icon=":material/science:"), st.form("start", border=False):
@@ -304,7 +316,7 @@ def draw_start(arena: Arena, expanded: bool) -> None:
 
 def draw_scores(scores: list[Score]) -> None:
     if not scores:
-        st.markdown("No scores yet. Choose models above and press **Run**; what comes out is kept here.")
+        st.markdown("No scores yet. What comes out of a run is kept here.")
         st.caption(COMPARE)
         return
     with st.expander(f"All {len(scores)} scores", icon=":material/table_rows:"):

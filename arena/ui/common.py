@@ -14,10 +14,12 @@ import streamlit as st
 from arena.bootstrap import Arena, open_arena
 from arena.domain import Side
 from arena.errors import ArenaError
-from arena.services import voters
+from arena.services import admin, voters
+from arena.services.moderation import Admin
 from arena.ui.ballots import Sitting
 
 COOKIE = "arena_voter"
+ADMIN = "admin"
 QUIET = "#8a837b"
 """The colour of lines that only guide the eye: seen on light and on dark."""
 LABEL_PIXELS = 140
@@ -56,6 +58,19 @@ def this_sitting() -> Sitting:
     return st.session_state["sitting"]
 
 
+def this_admin() -> Admin | None:
+    """Who is logged in, for as long as the page stays open."""
+    return st.session_state.get(ADMIN)
+
+
+def may_run(arena: Arena) -> bool:
+    """Whether this visitor may start and stop what takes the machine's time, and a judge's money.
+
+    On one's own machine whoever opens the page may; once there is an admin token, whoever is logged in with it.
+    """
+    return this_admin() is not None or not admin.is_set_up(arena.settings)
+
+
 @contextmanager
 def said_plainly() -> Iterator[None]:
     """An error meant for a person is shown as its sentence."""
@@ -85,6 +100,10 @@ def empty_state(title: str, text: str) -> None:
     with st.container(border=True):
         st.subheader(title, anchor=False)
         st.markdown(text)
+
+
+def runs_are_not_yours() -> None:
+    st.caption("Runs are started and stopped by whoever runs this arena: log in at `/admin`.")
 
 
 def heading(title: str, text: str) -> None:

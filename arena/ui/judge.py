@@ -20,7 +20,17 @@ from arena.services import judge_board, judging, proxies
 from arena.services.judging import Request
 from arena.services.proxies import Panel, Proxy
 from arena.ui import gate, runs, verdicts
-from arena.ui.common import LABEL_PIXELS, QUIET, empty_state, heading, plain, said_plainly, the_arena
+from arena.ui.common import (
+    LABEL_PIXELS,
+    QUIET,
+    empty_state,
+    heading,
+    may_run,
+    plain,
+    runs_are_not_yours,
+    said_plainly,
+    the_arena,
+)
 
 ROW_PIXELS = 34
 AXIS_PIXELS = 84
@@ -68,7 +78,7 @@ def page() -> None:
         else:
             empty_state(
                 "No judge has voted yet",
-                "Whoever runs this arena can let one judge with `arena judge`, or with the button below.",
+                "Whoever runs this arena can let one judge with `arena judge`, or on this page.",
             )
         draw_start(arena)
         runs.watch(RunKind.JUDGE, judging.resume)
@@ -344,6 +354,9 @@ def between(row: BoardRow) -> str:
 
 
 def draw_start(arena: Arena) -> None:
+    if not may_run(arena):
+        runs_are_not_yours()
+        return
     source = arena.settings.judge
     found = judging.plan(arena, source)
     paid = source.split(":")[0] == PAID

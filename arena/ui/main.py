@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from arena.ui import about, admin, benchmarks, judge, leaderboard, mine, model, own_prompt, prompt, vote
+from arena.ui.common import this_admin
 
 PAGES = [
     st.Page(vote.page, title="Vote", icon=":material/how_to_vote:", url_path="vote", default=True),
@@ -21,7 +22,7 @@ PAGES = [
         title="Admin",
         icon=":material/shield_person:",
         url_path="admin",
-        visibility="visible" if admin.this_admin() else "hidden",
+        visibility="visible" if this_admin() else "hidden",
     ),
 ]
 

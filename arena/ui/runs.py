@@ -10,7 +10,7 @@ import streamlit as st
 from arena.bootstrap import Arena
 from arena.domain import Run, RunKind, RunState
 from arena.services import runs
-from arena.ui.common import plain, said_plainly, the_arena
+from arena.ui.common import may_run, plain, said_plainly, the_arena
 
 QUIET_AFTER = timedelta(seconds=30)
 SHOWN = 5
@@ -60,7 +60,7 @@ def draw_run(run: Run, resume: Resume, stop: Stop) -> None:
     took = (run.finished_at or run.heartbeat_at) - run.started_at
     reason = f": {plain(run.message)}" if run.message else ""
     line = f"{icon} Run {run.id} · {plain(run.subject)} · {word} after {clock(took)}{reason}"
-    if run.state is RunState.DONE or not run.parameters:
+    if run.state is RunState.DONE or not run.parameters or not may_run(the_arena()):
         st.markdown(line)
         return
     text, button = st.columns([5, 1], vertical_alignment="center")
@@ -71,7 +71,8 @@ def draw_run(run: Run, resume: Resume, stop: Stop) -> None:
 def draw_active(run: Run, now: datetime, stop: Stop) -> None:
     progress, button = st.columns([5, 1], vertical_alignment="center")
     progress.progress(share_done(run), text=plain(progress_text(run, now)))
-    button.button("Cancel", key=f"cancel-{run.id}", on_click=stop, args=(run.id,), width="stretch")
+    if may_run(the_arena()):
+        button.button("Cancel", key=f"cancel-{run.id}", on_click=stop, args=(run.id,), width="stretch")
     silence = now - run.heartbeat_at
     if silence > QUIET_AFTER:
         st.warning(

@@ -11,7 +11,8 @@ from arena.bootstrap import Arena
 from arena.domain import ReportReason, RunKind, RunState
 from arena.services import admin, battles, leaderboard, moderation
 from arena.ui import main_path
-from arena.ui.admin import SESSION, VIEWS
+from arena.ui.admin import VIEWS
+from arena.ui.common import ADMIN
 from db.voting import Voting
 from tests.ui.test_pages import text_of
 
@@ -29,7 +30,7 @@ def inside(serve: Serve, seeded: Arena) -> Callable[[str], AppTest]:
 
     def open_(view: str) -> AppTest:
         page = serve(seeded, "admin")
-        page.session_state[SESSION] = moderation.Admin("Ada")
+        page.session_state[ADMIN] = moderation.Admin("Ada")
         page.session_state["admin-view"] = view
         return page.run()
 
@@ -47,14 +48,14 @@ def test_it_is_closed_without_a_token_and_open_with_it(serve: Serve, seeded: Are
     assert page.text_input(key="admin-token").value == "" and not page.dataframe
     page.text_input(key="admin-token").set_value(token)
     page.button[0].click().run()
-    assert page.session_state[SESSION].name == "Ada" and "No open reports" in text_of(page)
+    assert page.session_state[ADMIN].name == "Ada" and "No open reports" in text_of(page)
     assert token not in repr(page.session_state)
 
 
 def test_visitors_do_not_find_it_in_the_menu(monkeypatch: pytest.MonkeyPatch, seeded: Arena) -> None:
     monkeypatch.setenv("ARENA_DATA_DIR", str(seeded.settings.data_dir))
     program = main_path().read_text()
-    assert '"visible" if admin.this_admin() else "hidden"' in program
+    assert '"visible" if this_admin() else "hidden"' in program
     shown = AppTest.from_file(str(main_path()), default_timeout=20).run()
     assert not shown.exception
 
@@ -102,5 +103,5 @@ def test_a_run_is_cancelled_and_written_down(inside: Callable[[str], AppTest], s
 def test_nothing_is_done_after_logging_out(inside: Callable[[str], AppTest], seeded: Arena) -> None:
     page = inside("Models")
     next(button for button in page.button if button.label == "Log out").click().run()
-    assert SESSION not in page.session_state and not page.dataframe
+    assert ADMIN not in page.session_state and not page.dataframe
     assert leaderboard.leaderboard(seeded).votes == 0

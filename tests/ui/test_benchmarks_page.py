@@ -12,9 +12,10 @@ from streamlit.testing.v1 import AppTest
 from arena.bootstrap import Arena
 from arena.domain import Protocol, Run, RunKind, RunState, Score
 from arena.errors import UsageError
-from arena.services import benchmarks
+from arena.services import admin, benchmarks, moderation
 from arena.ui import benchmarks as benchmarks_page
 from arena.ui import runs as runs_page
+from arena.ui.common import ADMIN
 from tests.ui.test_pages import text_of
 
 Serve = Callable[..., AppTest]
@@ -141,6 +142,24 @@ def test_a_run_that_ended_early_can_be_resumed(serve: Serve, seeded: Arena, monk
     seeded.store.end_run(run.id or 0, RunState.FAILED, "killed")
     serve(seeded, "benchmarks").button(key=f"resume-{run.id}").click().run()
     assert asked == [run.id]
+
+
+def test_once_there_is_an_admin_token_only_an_admin_runs_anything(serve: Serve, seeded: Arena) -> None:
+    """Runs take the machine's time, and a judge behind an API its money."""
+    run = seeded.store.add_run(RunKind.BENCHMARK, "Swatch A", {"contestants": ["Swatch A"]})
+    ended = seeded.store.add_run(RunKind.BENCHMARK, "Swatch B", {"contestants": ["Swatch B"]})
+    seeded.store.end_run(ended.id or 0, RunState.FAILED, "killed")
+    everything = {"Run", "Cancel", "Resume"}
+    assert {button.label for button in serve(seeded, "benchmarks").button} == everything
+    admin.new_token(seeded.settings)
+    for name in ("benchmarks", "judge"):
+        page = serve(seeded, name)
+        assert not page.button and not page.exception and "whoever runs this arena" in text_of(page)
+    page = serve(seeded, "benchmarks")
+    assert f"Run {run.id} · Swatch A" in page.get("progress")[0].proto.text.replace("\\", "")
+    page.session_state[ADMIN] = moderation.Admin("Ada")
+    assert {button.label for button in page.run().button} == everything
+    assert seeded.store.run(run.id or 0).state is RunState.RUNNING
 
 
 def test_names_and_messages_are_not_markup(serve: Serve, seeded: Arena) -> None:
