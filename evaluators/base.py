@@ -7,15 +7,15 @@ PromptEvaluator   a prompt and its images  -> Score or Outcome
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from arena.domain import Outcome, Prompt, Score
 
-# A folder, or uint8 RGB arrays (h, w, 3) of any sizes.
-ImageSet = Path | str | Iterable[np.ndarray]
+# A folder; files by name, each as a function that reads its bytes; or uint8 RGB arrays (h, w, 3) of any sizes.
+ImageSet = Path | str | Mapping[str, Callable[[], bytes]] | Iterable[np.ndarray]
 # Called with (stage, done, total), total 0 where unknown. What it raises stops the work and reaches the caller.
 Progress = Callable[[str, int, int], None]
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ from evaluators.images import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-Source = tuple[str, Path | np.ndarray]
+Source = tuple[str, Path | Callable[[], bytes] | np.ndarray]
 # Images in flight, beyond the batch that is filling: enough to keep the threads busy, few enough to forget.
 AHEAD = 4
 # So many finished images may wait behind a batch that is not full; then it runs as it is.
@@ -126,7 +127,10 @@ def extract(
     progress: Progress = no_progress,
     stage: str = "features",
 ) -> FeatureSet:
-    """All features of a folder, or of uint8 RGB arrays (h, w, 3) of any sizes. Arguments and errors as in `stream`."""
+    """All features of a folder, of named files, or of uint8 RGB arrays (h, w, 3) of any sizes.
+
+    Arguments and errors as in `stream`.
+    """
     report = Report()
     parts = list(
         stream(
@@ -165,6 +169,7 @@ def stream(
     """The features in parts, in path order, in memory that does not depend on the number of images.
 
     `limit` takes the first so many good images. `shard` (i, n), 1 <= i <= n, takes every n-th file from the i-th on.
+    Of named files ({name: function that reads its bytes}) those are dropped whose function raises ImageError.
     `minimum` is the least number of good images (1 or 0 may do for a shard). `progress(stage, done, total)` is called
     after every image, total 0 where unknown; what it raises stops the work. `report` is filled on the way.
     An interrupted run leaves what it computed in the cache.
@@ -199,6 +204,8 @@ class _Reader:
         """A file or an array, as far as the network: cached, prepared, or dropped."""
         name, content = source
         if isinstance(content, Path):
+            return self._read_file(name, partial(read_bytes, content))
+        if callable(content):
             return self._read_file(name, content)
         pixels = as_image(content)
         return self._prepared(Image(name, pixels_sha256(pixels), (pixels.shape[1], pixels.shape[0])), pixels)
@@ -209,9 +216,9 @@ class _Reader:
         self.cache.store_features(self.extractor.cache_key, [image.pixels_sha256 for image in batch], features)
         return features
 
-    def _read_file(self, name: str, path: Path) -> Image:
+    def _read_file(self, name: str, read: Callable[[], bytes]) -> Image:
         try:
-            content = read_bytes(path)
+            content = read()
             file_sha256 = hashlib.sha256(content).hexdigest()
             facts = self.cache.file(file_sha256, self.decoder)
             if facts is not None:
@@ -332,6 +339,10 @@ def _sources(images: ImageSet, shard: tuple[int, int], report: Report) -> Iterab
         names = listing.images[shard[0] - 1 :: shard[1]]
         report.total = len(names)
         return ((name, listing.folder / name) for name in names)
+    if isinstance(images, Mapping):
+        files = list(images.items())[shard[0] - 1 :: shard[1]]
+        report.total = len(files)
+        return files
     if isinstance(images, Sized):
         report.total = len(range(shard[0] - 1, len(images), shard[1]))
     numbered = ((str(number), np.asarray(image)) for number, image in enumerate(images))

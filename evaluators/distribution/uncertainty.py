@@ -33,6 +33,8 @@ from evaluators.distribution.deconvolution import Curve, as_steep, below, curve,
 from evaluators.distribution.frechet import EPSILON, Side, Source
 from evaluators.distribution.statistics import BLOCK, HALF_WIDTH, Floats
 
+MINIMUM = 3
+"""The fewest images of a side that has an error: each is left out in turn, and two must remain."""
 SPLITS = 4, 16
 """Random splits, at least and at most: fewer of more images, where each costs more and there is less to take off."""
 SPLIT_IMAGES = 8000
@@ -157,6 +159,15 @@ def influence(real: Source, generated: Source, *, reference: Reference = Referen
     return (len(added) - 1) * (added - added.mean())
 
 
+def no_error(a: Side, b: Side, reference: Reference) -> str | None:
+    """None, or one sentence that says why the distance of so few images has no error."""
+    sampled = {"generated": b.n, **({"real": a.n} if reference is Reference.SAMPLE else {})}
+    side, n = min(sampled.items(), key=lambda item: item[1] or 0)
+    if n is None or n >= MINIMUM:
+        return None
+    return f"No interval and no debiased value: they need at least {MINIMUM} images, and {n} are {side}; add images."
+
+
 def reliability(n: int, dim: int) -> str | None:
     """None, or one sentence that says what so few images do to a Fréchet distance and what to use instead.
 
@@ -235,8 +246,8 @@ def _without_each(
 ) -> Floats:
     """`freedom`: the other side's degrees of freedom, inf where it is no sample. Raises DataError below 3 images."""
     n = side.n
-    if n < 3:
-        raise DataError(f"An error needs at least 3 images, got {n}: add images.")
+    if n < MINIMUM:
+        raise DataError(f"An error needs at least {MINIMUM} images, got {n}: add images.")
     norms, along = _lengths(side, other)
     ratio, grown = n / (n - 1) ** 2, (n - 1) / (n - 2)
     spread = grown * (side.trace - ratio * norms)

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,26 @@ def test_a_folder_and_its_arrays_have_the_same_features(tiny, folder):
     assert from_arrays.names == tuple(map(str, range(10)))
     from_iterator = extract(iter(arrays), tiny)
     np.testing.assert_array_equal(from_iterator.features, from_arrays.features)
+
+
+def test_named_files_are_read_when_they_are_needed_and_bad_ones_are_dropped(tiny, folder):
+    """As the arena's own images come: from a store that may have lost one."""
+    whole = extract(folder, tiny)
+    contents: dict[str, bytes] = {}
+
+    def read(name: str) -> bytes:
+        if name == "0001.png":
+            raise ImageError("0001.png is missing: restore it.")
+        return contents[name]
+
+    for name in whole.names:
+        contents[name] = (folder / name).read_bytes()
+    found = extract({name: partial(read, name) for name in contents}, tiny)
+    assert found.dropped == (("0001.png", "0001.png is missing: restore it."),)
+    kept = [row for row, name in enumerate(whole.names) if name != "0001.png"]
+    assert found.names == tuple(whole.names[row] for row in kept)
+    assert np.array_equal(found.features, whole.features[kept])
+    assert found.formats == tuple(whole.formats[row] for row in kept)
 
 
 def test_the_second_time_everything_comes_from_the_cache(tiny, folder, tmp_path):
