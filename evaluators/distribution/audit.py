@@ -34,6 +34,8 @@ _LUMINANCE = (
 FEW = 5
 """So many names stand for all in a finding."""
 JPEG = "JPEG"
+PIXELS = "pixels"
+"""The format of images that came as arrays: nothing is known of their files."""
 
 
 @dataclass(frozen=True, slots=True)
