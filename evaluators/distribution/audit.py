@@ -33,6 +33,8 @@ _LUMINANCE = (
 )
 FEW = 5
 """So many names stand for all in a finding."""
+APART = 0.1
+"""Shares of a set that differ by no more are called alike."""
 JPEG = "JPEG"
 PIXELS = "pixels"
 """The format of images that came as arrays: nothing is known of their files."""
@@ -198,7 +200,7 @@ def audit(
 def _set_facts(facts: Mapping[str, ImageFacts], pixels: Mapping[str, str]) -> SetFacts:
     qualities = [one.jpeg_quality for one in facts.values() if one.jpeg_quality is not None]
     return SetFacts(
-        n=len(facts),
+        n=len(facts) or len(pixels),
         sizes=_counted(f"{one.width}×{one.height}" for one in facts.values()),
         formats=_counted(one.format for one in facts.values()),
         jpeg_quality=median(qualities) if qualities else None,
@@ -221,12 +223,7 @@ def _findings(real: SetFacts, generated: SetFacts, in_both: Sequence[tuple[str, 
             f"{len(in_both)} generated images are real ones, pixel for pixel ({names}): the distance is too small."
         )
     found += _copies("real", real) + _copies("generated", generated)
-    if real.sizes and generated.sizes and _usual(real.sizes) != _usual(generated.sizes):
-        found.append(
-            f"Sizes differ: real images are mostly {_usual(real.sizes)}, generated ones {_usual(generated.sizes)}; "
-            "the resize to the network's input blurs or sharpens one side."
-        )
-    found += _compression(real, generated)
+    found += _size(real, generated) + _compression(real, generated)
     for what, ours, theirs, so in (
         ("transparency", real.alpha, generated.alpha, "it was composited on white"),
         ("no colour", real.grey, generated.grey, "grey was repeated to RGB"),
@@ -242,11 +239,25 @@ def _copies(side: str, facts: SetFacts) -> list[str]:
     return [f"{facts.copies} of {facts.n} {side} images are copies of others in the set: it is smaller than it looks."]
 
 
+def _size(real: SetFacts, generated: SetFacts) -> list[str]:
+    if not real.sizes or not generated.sizes:
+        return []
+    ours, theirs = _usual(real.sizes), _usual(generated.sizes)
+    shares = [dict(side.sizes).get(theirs, 0) / side.n for side in (real, generated)]
+    if ours != theirs:
+        how = f"real images are mostly {ours}, generated ones {theirs}"
+    elif abs(shares[0] - shares[1]) > APART:
+        how = f"{shares[0]:.0%} of real and {shares[1]:.0%} of generated images are {theirs}"
+    else:
+        return []
+    return [f"Sizes differ: {how}; the resize to the network's input blurs or sharpens one side."]
+
+
 def _compression(real: SetFacts, generated: SetFacts) -> list[str]:
-    if not real.n or not generated.n:
+    if not real.formats or not generated.formats:
         return []
     shares = [dict(side.formats).get(JPEG, 0) / side.n for side in (real, generated)]
-    if abs(shares[0] - shares[1]) > 0.1:
+    if abs(shares[0] - shares[1]) > APART:
         return [
             f"{shares[0]:.0%} of real and {shares[1]:.0%} of generated images are JPEG: the distance sees the "
             "compression too; save both alike."

@@ -81,6 +81,20 @@ def test_what_a_distance_would_see_is_said() -> None:
     assert audit(real, several(4, format="JPEG", jpeg_quality=76, width=512, height=512)).findings == ()
 
 
+def test_a_part_of_another_size_is_said_too() -> None:
+    real = {str(i): ImageFacts("PNG", 64 if i < 5 else 200, 64) for i in range(8)}
+    generated = {str(i): ImageFacts("PNG", 64, 64) for i in range(8)}
+    [finding] = audit(real, generated).findings
+    assert finding.startswith("Sizes differ: 62% of real and 100% of generated images are 64×64;")
+
+
+def test_what_is_not_known_of_a_side_is_no_finding() -> None:
+    """A reference of which the pixels' hashes alone are known, one of them twice."""
+    generated = {"a": ImageFacts("JPEG", 64, 64, jpeg_quality=75)}
+    found = audit({}, generated, {"0": "p", "1": "p"}, {"a": "q"})
+    assert found.findings == ("1 of 2 real images are copies of others in the set: it is smaller than it looks.",)
+
+
 def test_an_audit_is_plain_json() -> None:
     import json
 
