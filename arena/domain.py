@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PEOPLE = "people"
@@ -400,6 +400,15 @@ class Protocol:
         return fingerprint(name=self.name, version=self.version, settings=dict(self.settings))
 
 
+class ImageValue(NamedTuple):
+    """What a score of single images says of one of them: a value, or unscored with a reason."""
+
+    sha256: str
+    prompt_id: int
+    value: float | None = None
+    unscored: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """One automatic figure for one subject: a value, or unscored with a reason. Never 0 for missing.
@@ -417,6 +426,7 @@ class Score:
     run_id: int | None = None
     at: datetime | None = None
     id: int | None = None
+    images: tuple[ImageValue, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.value is None) == (self.unscored is None):

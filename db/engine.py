@@ -20,7 +20,7 @@ from arena.errors import DatabaseError, DatabaseTooNew
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0011"
+HEAD = "0012"
 """The revision this version of the code works with; Alembic, slow to import, is needed to reach another one only."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 30

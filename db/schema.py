@@ -548,6 +548,8 @@ class RunRow(Base):
 
 
 class ScoreRow(Base):
+    """`images` hold an `ImageValue` each, up to 100 bytes: the last column, and read only where it is asked for."""
+
     __tablename__ = "scores"
     __table_args__ = (
         CheckConstraint("(value IS NULL) <> (unscored IS NULL)", name="value_or_unscored"),
@@ -563,3 +565,4 @@ class ScoreRow(Base):
     unscored: Mapped[str | None] = mapped_column(Text)
     details: Mapped[dict[str, Any]]
     at: Mapped[datetime]
+    images: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), deferred=True)

@@ -112,6 +112,7 @@ class VotedImages(NamedTuple):
     voter_key: int
     left_sha256: str
     right_sha256: str
+    prompt_id: int
 
 
 @dataclass(slots=True)
@@ -344,16 +345,6 @@ class Store:
         with self._reading() as session:
             hidden = Withdrawn.of(session).generations
             return _generation(session.scalars(query.where(GenerationRow.id.not_in(hidden))).one())
-
-    def media_type(self, prompt_id: int, sha256: str) -> str:
-        """Of an image of this prompt; PNG where there is none."""
-        query = (
-            select(GenerationRow.media_type)
-            .where(GenerationRow.prompt_id == prompt_id, GenerationRow.sha256 == sha256)
-            .limit(1)
-        )
-        with self._reading() as session:
-            return session.scalar(query) or "image/png"
 
     def prompt(self, prompt_id: int) -> Prompt:
         with self._reading() as session:
@@ -645,7 +636,7 @@ class Store:
             _filtered(
                 select(
                     BallotRow.left_id, BallotRow.right_id, BallotRow.outcome, BallotRow.voter_key, left.sha256,
-                    right.sha256,
+                    right.sha256, BattleRow.prompt_id,
                 ),
                 votes,
             )
@@ -844,6 +835,7 @@ class Store:
                 value=score.value,
                 unscored=score.unscored,
                 details=dict(score.details),
+                images=[*map(list, score.images)] or None,
                 at=score.at or now(),
             )
         )

@@ -80,8 +80,8 @@ class Moment:
         last = self.session.scalar(select(func.coalesce(func.max(BallotRow.id), 0))) or 0
         return last, Store._exclusions(self.session)
 
-    def _stream(self, query: Select[Any]) -> Iterator[Row]:
-        for row in self.session.execute(query.execution_options(yield_per=PART)):
+    def _stream(self, query: Select[Any], part: int = PART) -> Iterator[Row]:
+        for row in self.session.execute(query.execution_options(yield_per=part)):
             yield dict(row._mapping)
 
     def _held(self, topic: Topic) -> dict[str, DecisionRow]:
@@ -229,7 +229,9 @@ def _scores(at: Moment) -> Iterator[Row]:
         .join(ProtocolRow, ProtocolRow.fingerprint == ScoreRow.protocol_fingerprint)
         .order_by(ScoreRow.id)
     )  # fmt: skip
-    return at._stream(query)
+    for row in at._stream(query, part=10):  # a score of 10,000 images is a megabyte
+        # Beside the details, where a folder of an earlier version has none.
+        yield {**row, "details": {**row["details"], **({"images": row["images"]} if row["images"] else {})}}
 
 
 def _snapshots(at: Moment) -> Iterator[Row]:
@@ -453,7 +455,13 @@ def _put_scores(to: Arrival, rows: list[Row]) -> None:
     for values in protocols.values():
         insert = to.store._insert(ProtocolRow).values(**values)
         to.session.execute(insert.on_conflict_do_nothing(index_elements=["fingerprint"]))
-    to._add(ScoreRow, rows)
+    to._add(ScoreRow, [_with_images(row) for row in rows])
+
+
+def _with_images(row: Row) -> Row:
+    """The values of single images out of the details, in which they travel."""
+    details = dict(row["details"])
+    return {**row, "images": details.pop("images", None), "details": details}
 
 
 def _put_snapshots(to: Arrival, rows: list[Row]) -> None:

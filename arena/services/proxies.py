@@ -2,7 +2,8 @@
 
     people's votes > what the score says of the same two images > agreement, ranks, reliability > one plain sentence
 
-A judge says which of two images is better. A score of a whole model, such as FID, says it of any two of its images.
+A judge says which of two images is better, and so do two values of a score of single images, such as CLIPScore. A score
+of a whole model, such as FID, says it of any two of its images.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from arena.rating.rank_agreement import RankAgreement
 from arena.rating.reliability import Reliability
 from arena.services import benchmarks
 from arena.services.counting import named_positions
+from db.image_values import ImageValues, image_values
 from db.verdicts import Verdicts, Words
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
+    from arena.services.benchmarks import Column
     from db.store import VotedImages
 
 MOST_VOTES = 200_000
@@ -119,7 +122,7 @@ def _best_known(proxy: Proxy) -> tuple[bool, float, str]:
 @dataclass(frozen=True, eq=False)
 class _Votes:
     """People's votes on images held here, each array (n,): `human` codes, sides as positions among `names`, and whose
-    vote it is. `pairs`: the images' sha256, (left, right)."""
+    vote it is. `pairs`: the images' sha256, (left, right); `prompts`: the ids of what they were made for."""
 
     names: tuple[str, ...]
     human: Ints
@@ -127,6 +130,7 @@ class _Votes:
     right: Ints
     voter: Ints
     pairs: Sequence[tuple[str, str]]
+    prompts: Sequence[int]
 
     @classmethod
     def of(cls, arena: Arena) -> _Votes:
@@ -139,6 +143,7 @@ class _Votes:
             np.array([position[row.right_id] for row in rows], np.int64),
             np.unique([row.voter_key for row in rows], return_inverse=True)[1],
             [(row.left_sha256, row.right_sha256) for row in rows],
+            [row.prompt_id for row in rows],
         )
 
     @cached_property
@@ -245,24 +250,44 @@ def left_chance(row: Words) -> float:
     return (a / (a + b) + d / (c + d)) / 2  # type: ignore[operator]
 
 
-# Scores of whole models
+# Scores
 
 
 def _scores(arena: Arena, votes: _Votes) -> Iterable[Proxy | None]:
-    """Each column of comparable scores of two models or more, as a judge that prefers the model with the better one."""
+    """Each column of comparable scores as a judge: of two images it prefers the one with the better value, and where
+    only models have values, that of the better model."""
     columns = benchmarks.columns(arena)
     of_one_name = Counter(column.metric for column in columns)
     for column in columns:
-        value = dict.fromkeys(votes.names, np.nan)
-        value |= {score.subject: benchmarks.best_guess(score) for score in column.scores if score.subject in value}
-        better = np.array([value[name] for name in votes.names]) * (1 if column.higher_is_better else -1)
-        left, right = better[votes.left], better[votes.right]
-        codes = np.where(np.isnan(left) | np.isnan(right), NOT_ASKED, ratings.preference(left, right))
         name = f"{column.metric} · {column.reference}" if of_one_name[column.metric] > 1 else column.metric
-        yield votes.held(
-            name,
-            f"{column.protocol.id} {column.protocol.fingerprint[:12]}",
-            codes,
-            note=f"One value for each of {len(column.scores)} models decides every pair, so the votes are not "
-            "independent of each other and the intervals are too narrow.",
-        )
+        known = image_values(arena.store, column.metric, column.protocol.fingerprint)
+        codes, note = _by_image(column, votes, known) if known.of else _by_model(column, votes)
+        yield votes.held(name, f"{column.protocol.id} {column.protocol.fingerprint[:12]}", codes, note=note)
+
+
+def _by_image(column: Column, votes: _Votes, known: ImageValues) -> tuple[Ints, str]:
+    """What the values of the two images themselves say of each vote."""
+    sides = [[known.of.get((pair[side], prompt)) for pair, prompt in zip(votes.pairs, votes.prompts, strict=True)]
+             for side in (0, 1)]  # fmt: skip
+    absent = np.array([left is None or right is None for left, right in zip(*sides, strict=True)], bool)
+    sign = 1 if column.higher_is_better else -1
+    left, right = (
+        np.array([np.nan if one is None or one.value is None else sign * one.value for one in side], np.float64)
+        for side in sides
+    )
+    means = sorted({score.subject for score in column.scores} - known.subjects)
+    note = f"Only a mean is kept of {', '.join(means)}; measure them again to have their images compared."
+    return np.where(absent, NOT_ASKED, ratings.preference(left, right)), note if means else ""
+
+
+def _by_model(column: Column, votes: _Votes) -> tuple[Ints, str]:
+    """What one value for each model says of each vote."""
+    value = dict.fromkeys(votes.names, np.nan)
+    value |= {score.subject: benchmarks.best_guess(score) for score in column.scores if score.subject in value}
+    better = np.array([value[name] for name in votes.names]) * (1 if column.higher_is_better else -1)
+    left, right = better[votes.left], better[votes.right]
+    note = (
+        f"One value for each of {len(column.scores)} models decides every pair, so the votes are not independent of "
+        "each other and the intervals are too narrow."
+    )
+    return np.where(np.isnan(left) | np.isnan(right), NOT_ASKED, ratings.preference(left, right)), note

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from arena.domain import Prompt, Protocol, Score
+from arena.domain import ImageValue, Prompt, Protocol, Score
 from arena.errors import EnvironmentFault, ImageError, UnknownName, UsageError
 from evaluators.alignment.recipes import CONTEXT, FORMULAS, RECIPES, Floats, Recipe, Towers, find_weights
 from evaluators.alignment.summary import Mean, mean
@@ -66,8 +66,15 @@ class AlignmentResult:
             "protocol": self.protocol.id, "fingerprint": self.protocol.fingerprint, "seconds": self.seconds,
         }  # fmt: skip
 
-    def as_score(self, subject: str, contestant_id: int | None = None, run_id: int | None = None) -> Score:
-        """The mean as a Score; unscored where no image was."""
+    def as_score(
+        self,
+        subject: str,
+        contestant_id: int | None = None,
+        run_id: int | None = None,
+        images: Sequence[tuple[str, int]] = (),
+    ) -> Score:
+        """The mean as a Score; unscored where no image was. With the images' sha256 and prompts' ids it keeps the
+        value of each."""
         found = self.mean
         details = {
             "low": found.low, "high": found.high, "interval": "95%, Student's t over prompts", "n": found.n,
@@ -77,7 +84,15 @@ class AlignmentResult:
         return Score(
             subject, self.protocol.name, self.protocol, value=found.value, details=details,
             unscored=MISSING if found.value is None else None, contestant_id=contestant_id, run_id=run_id,
+            images=tuple(self._of_images(images)),
         )  # fmt: skip
+
+    def _of_images(self, images: Sequence[tuple[str, int]]) -> Iterator[ImageValue]:
+        if not images:
+            return
+        for (sha256, prompt_id), value in zip(images, self.values.tolist(), strict=True):
+            missing = np.isnan(value)
+            yield ImageValue(sha256, prompt_id, None if missing else value, MISSING if missing else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 from arena.bootstrap import Arena
-from arena.domain import Contestant, Generation, ImageRef, Protocol, ReasonTag, RunKind, Score
+from arena.domain import Contestant, Generation, ImageRef, ImageValue, Protocol, ReasonTag, RunKind, Score
 from arena.services import (
     battles,
     board_table,
@@ -127,7 +127,15 @@ def _scored(arena: Arena) -> None:
     contestant = arena.store.contestant("Swatch A")
     protocol = Protocol("fid-clean", "1", {"network": "inception", "n": 5})
     arena.store.add_score(
-        Score("Swatch A", "fid-clean", protocol, 12.5, details={"low": 11.0, "n_real": 9}, contestant_id=contestant.id)
+        Score(
+            "Swatch A",
+            "fid-clean",
+            protocol,
+            12.5,
+            details={"low": 11.0, "n_real": 9},
+            contestant_id=contestant.id,
+            images=(ImageValue("ab" * 32, 1, 0.5), ImageValue("cd" * 32, 2, None, "an empty answer")),
+        )
     )
     arena.store.add_score(Score("Swatch B", "fid-clean", protocol, unscored="too few images"))
 

@@ -28,6 +28,7 @@ from arena.settings import load_settings
 from db import imported as sources
 from db import prompt_sets as stored_sets
 from db import transfer
+from db.image_values import image_values
 from db.schema import Base
 from tests.services.lived_in import SECRETS, lived_in
 
@@ -134,6 +135,9 @@ def test_an_import_exports_the_same_files_again(
         assert (tmp_path / "again" / file).read_bytes() == (folder / file).read_bytes()
     [kept] = [path.stem for path in (folder / "snapshots").iterdir()]
     assert snapshots.opened(second, kept) == snapshots.opened(arena, kept)
+    [fid] = {score.protocol.fingerprint for score in arena.store.scores() if score.metric == "fid-clean"}
+    before, after = (image_values(one.store, "fid-clean", fid) for one in (arena, second))
+    assert after == before and len(after.of) == 2
 
 
 def test_sets_of_prompts_and_sources_of_images_go_along(exported: tuple[Arena, Path], new_arena: NewArena) -> None:

@@ -6,13 +6,15 @@ from random import Random
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from arena.bootstrap import Arena
-from arena.domain import Outcome, Protocol, Score, VoteFilter
+from arena.domain import ImageValue, Outcome, Protocol, Score, VoteFilter
 from arena.rating.agreement import Share
 from arena.rating.comparisons import Code
 from arena.services import battles, judging, proxies
 from arena.services.judging import Request
+from db.image_values import image_values
 from db.statements import battles as all_battles
 from db.store import _battle
 from db.verdicts import Verdicts, Words
@@ -202,3 +204,75 @@ def test_a_score_of_whole_models_prefers_the_better_one_in_every_pair(arena: Are
     found = only(arena)
     assert found.agreement.decisive == Share(right, picked) and found.seen == 18
     assert found.agreement.orders is None and "too narrow" in found.notes[0]
+
+
+# Scores of single images
+
+
+def brightness_of(arena: Arena, name: str, blind: int = 0, sign: float = 1.0) -> Score:
+    """A score that sees what people see, image by image, with a mean that says the same of every model."""
+    contestant = arena.store.contestant(name)
+    made = [one for one in arena.store.generations(contestant.id or 0) if one.image]
+    images = tuple(
+        ImageValue(one.image.sha256, one.prompt_id, None, "an empty answer")
+        if place < blind
+        else ImageValue(one.image.sha256, one.prompt_id, sign * float(decode(arena.blobs.get(one.image.sha256)).mean()))
+        for place, one in enumerate(made)
+        if one.image
+    )
+    return Score(name, "pickscore", Protocol("pickscore", "1", {}), 20.0, contestant_id=contestant.id, images=images)
+
+
+def test_values_of_single_images_decide_their_own_pairs(any_arena: Arena) -> None:
+    """The means are equal: were they to decide, every pair would be a tie."""
+    fill_with_swatches(any_arena)
+    people_vote(any_arena)
+    for name in ("Swatch A", "Swatch B", "Swatch C"):
+        any_arena.store.add_score(brightness_of(any_arena, name))
+    found = only(any_arena)
+    assert (found.name, found.seen, found.notes) == ("pickscore", 54, ())
+    assert found.agreement.decisive.value == 1.0 and found.agreement.decisive.of == 54
+
+
+def test_an_image_without_a_value_is_unscored_and_one_never_measured_is_not_seen(arena: Arena) -> None:
+    fill_with_swatches(arena)
+    people_vote(arena, 1)
+    arena.store.add_score(brightness_of(arena, "Swatch A", blind=2))
+    arena.store.add_score(brightness_of(arena, "Swatch B"))
+    found = only(arena)
+    assert (found.seen, found.agreement.coverage) == (6, Share(4, 6))
+
+
+def test_the_newest_value_of_an_image_counts_and_an_old_one_rather_than_none(arena: Arena) -> None:
+    fill_with_swatches(arena)
+    people_vote(arena, 1)
+    for name in ("Swatch A", "Swatch B"):
+        arena.store.add_score(brightness_of(arena, name, sign=-1.0))
+        arena.store.add_score(brightness_of(arena, name))
+        arena.store.add_score(brightness_of(arena, name, blind=6))
+    found = only(arena)
+    assert found.agreement.decisive.value == 1.0 and found.agreement.coverage == Share(6, 6)
+
+
+def test_where_only_a_mean_is_known_the_panel_says_so(arena: Arena) -> None:
+    fill_with_swatches(arena)
+    people_vote(arena, 1)
+    for name in ("Swatch A", "Swatch B"):
+        arena.store.add_score(brightness_of(arena, name))
+    arena.store.add_score(Score("Swatch C", "pickscore", Protocol("pickscore", "1", {}), 30.0))
+    found = only(arena)
+    assert found.seen == 6
+    assert found.notes[0] == "Only a mean is kept of Swatch C; measure them again to have their images compared."
+
+
+def test_scores_are_read_without_the_values_of_their_images(arena: Arena) -> None:
+    """10,000 images are a megabyte, and pages read scores at every visit."""
+    fill_with_swatches(arena)
+    arena.store.add_score(brightness_of(arena, "Swatch A"))
+    asked: list[str] = []
+    event.listen(arena.store.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    [score] = arena.store.scores()
+    assert score.images == () and any("scores.details" in one for one in asked)
+    assert not any("scores.images" in one for one in asked)
+    values = image_values(arena.store, "pickscore", score.protocol.fingerprint)
+    assert len(values.of) == 6 and values.subjects == {"Swatch A"}
