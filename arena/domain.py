@@ -414,6 +414,7 @@ class Score:
     """One automatic figure for one subject: a value, or unscored with a reason. Never 0 for missing.
 
     `details` carry what stands beside the value: n_real, n_generated, weights_sha256, seconds, excluded files.
+    `images`: the value of each image, on the way into the store; `db.image_values` reads them.
     """
 
     subject: str

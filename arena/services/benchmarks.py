@@ -114,40 +114,14 @@ class _Images:
         """What the value of an image is kept under: its sha256 and its prompt's id."""
         return [(sha256, prompt.id or 0) for sha256, prompt in zip(self.hashes, self.prompts, strict=True)]
 
-    def files(self, arena: Arena) -> dict[str, Callable[[], bytes]]:
-        """Each image by its name, read when it is asked for. What they raise is ImageError for one image alone."""
-        return {name: partial(_read, arena, sha256) for name, sha256 in zip(self.names, self.hashes, strict=True)}
-
-
-def _read(arena: Arena, sha256: str) -> bytes:
-    try:
-        return arena.blobs.get(sha256)
-    except DataError as error:
-        raise ImageError(str(error)) from error
-
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
-    """What came of a contestant's images: a measurement for each network, by features, and (metric, reason) of what
-    could not be measured."""
+class _Real:
+    """The reference as `measure` takes it, its name for the record, and the facts of its files where there are any."""
 
-    images: _Images
-    found: Mapping[str, Measurement]
-    unscored: tuple[tuple[str, str], ...]
-
-    @property
-    def name(self) -> str:
-        return self.images.contestant.name
-
-
-@dataclass(slots=True)
-class _LeftOut:
-    """Images that could not be read, (name, reason)."""
-
-    images: list[tuple[str, str]] = field(default_factory=list)
-
-    def as_details(self) -> dict[str, Any]:
-        return {"n_dropped": len(self.images), "dropped": [list(one) for one in self.images[:NAMED]]}
+    images: Path | list[np.ndarray]
+    name: str
+    facts: dict[str, ImageFacts]
 
 
 def contestants(arena: Arena) -> list[Contestant]:
@@ -355,127 +329,74 @@ def _text_image_score(arena: Arena, run: Run, metric: str, images: _Images, repo
         arena.settings.weights.get(recipe.head),
         progress=lambda stage, done, total: report(f"{contestant.name}: {recipe.title}", done, total),
     )
-    left_out = _LeftOut()
-    found = evaluator.score([prompt.text for prompt in images.prompts], _pixels(images.files(arena), left_out))
-    score = found.as_score(contestant.name, contestant.id, run.id, images.keys)
-    unscored = _too_few_are_left(left_out) if score.value is None else None
-    return replace(score, details={**score.details, **left_out.as_details()}, unscored=unscored)
+    pixels = (decode(arena.blobs.get(sha256)) for sha256 in images.hashes)
+    found = evaluator.score([prompt.text for prompt in images.prompts], pixels)
+    return found.as_score(contestant.name, contestant.id, run.id, images.keys)
 
 
-def _pixels(files: Mapping[str, Callable[[], bytes]], left_out: _LeftOut) -> Iterator[np.ndarray | None]:
-    """One image at a time, None for what cannot be read."""
-    for name, read in files.items():
-        try:
-            yield decode_noted(read(), name=name).pixels
-        except ImageError as error:
-            left_out.images.append((name, str(error)))
-            yield None
-
-
-def _too_few_are_left(left_out: _LeftOut) -> str:
-    return f"none of {len(left_out.images)} images can be read, the first because: {left_out.images[0][1]}"
-
-
-def _measured(arena: Arena, images: _Images, reference: Reference, request: Request, report: runs.Report) -> _Measured:
-    """One network after the other. What one of them cannot measure leaves the others."""
-    name, files = images.contestant.name, images.files(arena)
-    by_network: dict[str, list[str]] = {}
-    for metric in request.distances:
-        by_network.setdefault(metric_recipe(metric).features, []).append(metric)
-    found: dict[str, Measurement] = {}
-    unscored: list[tuple[str, str]] = []
-    for features, metrics in by_network.items():
-        try:
-            found[features] = measure(
-                reference.images,
-                files,
-                metrics,
-                setup=_setup(arena),
-                curve=True,
-                progress=lambda stage, done, total: report(f"{name}: {stage}", done, total),
-            )
-            unscored += found[features].unscored
-        except DataError as error:
-            unscored += [(metric, str(error)) for metric in metrics]
-    return _Measured(images, found, tuple(unscored))
+def _measured(
+    arena: Arena, images: _Images, real: _Real, request: Request, report: runs.Report
+) -> tuple[_Images, Measurement]:
+    name = images.contestant.name
+    pixels = [decode(arena.blobs.get(sha256)) for sha256 in images.hashes]
+    found = measure(
+        real.images,
+        pixels,
+        request.distances,
+        setup=_setup(arena),
+        curve=True,
+        progress=lambda stage, done, total: report(f"{name}: {stage}", done, total),
+    )
+    # Arrays are numbered; what they show is known here.
+    sets = {key: replace(one, generated=replace(one.generated, names=images.names)) for key, one in found.sets.items()}
+    return images, replace(found, sets=sets)
 
 
 def _scores(
-    arena: Arena, run: Run, one: _Measured, measured: Sequence[_Measured], reference: Reference
-) -> Iterator[Score]:
-    """The figures of a contestant, then what could not be measured."""
-    images, contestant = one.images, one.images.contestant
-    known = {"reference_set": reference.name, "reference_sha256": reference.content}
-    by_name = dict(zip(images.names, images.keys, strict=True))
-    facts = looked(images.files(arena))
-    for features, found in one.found.items():
-        sets = found.sets[features]
+    arena: Arena,
+    run: Run,
+    images: _Images,
+    found: Measurement,
+    measured: Sequence[tuple[_Images, Measurement]],
+    real: _Real,
+) -> Iterable[Score]:
+    findings = _findings(arena, images, found, real)
+    others = [(other.contestant.name, theirs) for other, theirs in measured if other is not images]
+    for figure in found.figures:
+        score = figure.as_score(images.contestant.name, images.contestant.id, run.id)
         more = {
-            **known,
+            "reference_set": real.name,
             "seconds": found.seconds,
             "cached": found.cached,
-            **_left_out(sets).as_details(),
-            **_as_details(compare(reference, sets.generated, facts)),
+            "findings": findings,
+            "worst": [
+                [images.hashes[int(row)], images.prompts[int(row)].id, amount]
+                for row, amount in figure.details.get("worst", ())
+            ],
+            "versus": _versus(figure, found, others),
         }
-        for figure in found.figures:
-            score = figure.as_score(contestant.name, contestant.id, run.id)
-            versus, unpaired = _versus(figure, one, measured)
-            details = {
-                **score.details,
-                **more,
-                "warnings": list(dict.fromkeys([*figure.warnings, *found.warnings])),
-                "worst": [[*by_name[name], amount] for name, amount in figure.details.get("worst", ())],
-                "versus": versus,
-                "unpaired": unpaired,
-            }
-            yield replace(score, details=details)
-    for metric, reason in one.unscored:
-        recipe = metric_recipe(metric)
-        protocol = recipe.protocol(_setup(arena).extractor(recipe).protocol)
-        yield Score(
-            contestant.name,
-            recipe.name,
-            protocol,
-            unscored=reason,
-            details=known,
-            contestant_id=contestant.id,
-            run_id=run.id,
-        )
+        yield replace(score, details={**score.details, **more})
 
 
-def _left_out(sets: Sets) -> _LeftOut:
-    return _LeftOut(list(sets.generated.dropped))
-
-
-def _as_details(findings: Findings) -> dict[str, Any]:
-    return {
-        "findings": list(findings.sentences),
-        "checked": list(findings.checked),
-        "unchecked": findings.unchecked,
-    }
-
-
-def _versus(
-    figure: Figure, one: _Measured, measured: Sequence[_Measured]
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Paired differences from the other contestants of the run, where the metric has them, and why not from others."""
+def _versus(figure: Figure, found: Measurement, others: Sequence[tuple[str, Measurement]]) -> list[dict[str, Any]]:
+    """Paired differences from the other contestants of the run, where the metric has them."""
     recipe = metric_recipe(figure.protocol.id)
-    versus: list[dict[str, Any]] = []
-    unpaired: list[dict[str, str]] = []
     if recipe.distance == "prdc":
-        return versus, unpaired
-    sets = one.found[recipe.features].sets[recipe.features]
-    for other in measured:
-        if other is one or recipe.features not in other.found:
-            continue
-        theirs = other.found[recipe.features].sets[recipe.features].generated
-        shared = len(set(sets.generated.names) & set(theirs.names))
-        if shared < PAIRS:
-            reason = f"they share {shared} pictures of the same prompt and seed, and a paired difference needs {PAIRS}"
-            unpaired.append({"subject": other.name, "reason": reason})
-            continue
-        versus.append({"subject": other.name, **difference(recipe, sets, sets.generated, theirs).as_json()})
-    return versus, unpaired
+        return []
+    sets = found.sets[recipe.features]
+    return [
+        {"subject": name, **difference(recipe, sets, sets.generated, theirs.sets[recipe.features].generated).as_json()}
+        for name, theirs in others
+        if set(sets.generated.names) & set(theirs.sets[recipe.features].generated.names)
+    ]
+
+
+def _findings(arena: Arena, images: _Images, found: Measurement, real: _Real) -> list[str]:
+    sets = next(iter(found.sets.values()))
+    facts = {name: look(arena.blobs.get(sha)) for name, sha in zip(images.names, images.hashes, strict=True)}
+    theirs = dict(zip(sets.generated.names, sets.generated.pixels, strict=True))
+    ours = dict(zip(sets.real.names, sets.real.pixels, strict=True)) if sets.real else {}
+    return list(audit(real.facts, facts, ours, theirs).findings)
 
 
 def _said(scores: Sequence[Score]) -> str:
