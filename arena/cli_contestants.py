@@ -124,16 +124,18 @@ def retire(
 
 
 def as_object(one: Listed) -> dict[str, Any]:
-    """A contestant as plain JSON. Keys are in no part of it: only the names of their variables."""
+    """A contestant as plain JSON. Keys are in no part of it, also where an older version stored one."""
     from dataclasses import asdict
+
+    from arena.keys import without_keys
 
     model = one.contestant
     return {
         "name": model.name,
         "backend": model.backend,
-        "settings": dict(model.settings),
-        "running": dict(model.running),
-        "card": dict(model.card),
+        "settings": without_keys(dict(model.settings)),
+        "running": without_keys(dict(model.running)),
+        "card": without_keys(dict(model.card)),
         "fingerprint": model.fingerprint,
         "retired": one.retired,
         "costs": asdict(one.costs),

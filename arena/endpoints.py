@@ -6,12 +6,13 @@ import functools
 import logging
 import random
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from arena.errors import UsageError
+from arena.keys import query, struck
 
 HEADERS = {"host", "connection", "accept", "content-type", "content-length"}
 """What is sent of a client's headers. It would add others, some of them from the environment of OpenAI's tools."""
@@ -22,20 +23,28 @@ NOT_NOW = {408, 409, 425, 429}
 NEVER = {401: "the key is refused", 402: "there is nothing left to pay with", 404: "no such address or model"}
 
 
-def checked_url(base_url: str) -> str:
-    """The address without a slash at its end. Raises UsageError for what is no address, or holds a key or password."""
+def checked_url(base_url: str, parameters: Collection[str] = ()) -> str:
+    """The address without a slash at its end. Raises UsageError for what is no address, or holds a key or password.
+
+    `parameters`: names that may stand behind a question mark.
+    """
+    if "@" in base_url:
+        raise UsageError(
+            "The address of an endpoint holds a user or a password (not shown); leave them out, export the key in an "
+            "environment variable and give that variable's NAME as key_variable."
+        )
     try:
         parts = urlsplit(base_url)
         parts.port  # noqa: B018 - raises ValueError where it is no number
     except ValueError as error:
-        raise UsageError(f"{base_url[:80]!r} is no address of an endpoint ({error}).") from error
-    if parts.username or parts.password or parts.query or parts.fragment:
+        raise UsageError(f"{struck(base_url)[:80]!r} is no address of an endpoint ({error}).") from error
+    if parts.fragment or not query(base_url).keys() <= set(parameters):
         raise UsageError(
-            f"The address of {parts.hostname} holds more than scheme, host and path; put a key into an environment "
-            "variable and name that (it is not shown here)."
+            f"The address of {parts.hostname} holds more than scheme, host and path (not shown); leave that out, "
+            "export the key in an environment variable and give that variable's NAME as key_variable."
         )
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{base_url!r} is no address of an endpoint; one looks like http://localhost:8000/v1.")
+        raise UsageError(f"{struck(base_url)!r} is no address of an endpoint; one looks like http://localhost:8000/v1.")
     return base_url.rstrip("/")
 
 

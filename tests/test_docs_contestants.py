@@ -118,7 +118,10 @@ def test_endpoints(monkeypatch: pytest.MonkeyPatch, server: ImageServer) -> None
     server.answer = lambda body, _: answered(encoded(png(size=(64, 64))), usage={"cost": 0.01})
     follow("Endpoints", monkeypatch, server.host)
     assert images("Painter") == [(64, 64)] * 2
-    assert {heads["authorization"] for _, heads, _ in server.asked} == {f"Bearer {KEY}"}
+    sent = [(path, heads.get("authorization"), heads.get("api-key")) for path, heads, _ in server.asked]
+    azure = "/openai/deployments/painter/images/generations?api-version=2025-04-01-preview"
+    assert {*sent} == {("/v1/images/generations", f"Bearer {KEY}", None), (azure, None, KEY)}
+    assert images("gpt-image-1 on Azure") == [(64, 64)] * 2
     files = [path for path in Path("arena-data").rglob("*") if path.is_file()]
     assert files and not any(KEY.encode() in path.read_bytes() for path in files), "the key is in no row and no file"
     arena = open_arena(load_settings())

@@ -13,6 +13,7 @@ from arena.backends import BACKENDS
 from arena.backends.prices import Tokens
 from arena.domain import FOLDER_BACKEND, Contestant
 from arena.errors import GenerationError, UsageError
+from arena.keys import without_keys
 from arena.plugins import resolve
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def create_backend(contestant: Contestant) -> Backend:
         return make(**contestant.settings, **contestant.running)
     except TypeError as error:
         raise UsageError(
-            f"The settings {dict(contestant.settings)} of {contestant.name!r} do not fit "
+            f"The settings {without_keys(dict(contestant.settings))} of {contestant.name!r} do not fit "
             f"the backend {contestant.backend!r}: {error}."
         ) from error
 

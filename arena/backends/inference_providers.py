@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -12,11 +13,22 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from arena.backends.base import Drawn
+from arena.backends.base import BadSetting, Drawn
 from arena.backends.pictures import upright
-from arena.backends.web import MEGABYTE, Asking, Limits, Trouble, Unreadable, bounded, guarded, refused
+from arena.backends.web import (
+    MEGABYTE,
+    Asking,
+    Limits,
+    Trouble,
+    Unreadable,
+    bounded,
+    checking_address,
+    guarded,
+    refused,
+)
 from arena.endpoints import LOGGERS, Clearing, authorities, checked_url, cleared
-from arena.errors import GenerationError
+from arena.errors import GenerationError, UsageError
+from arena.keys import struck
 from arena.settings import secret
 
 if TYPE_CHECKING:
@@ -76,30 +88,42 @@ class InferenceProviders:
         limits = Limits(attempts, total_s=timeout_s, body_bytes=int(most_megabytes * MEGABYTE))
         named = urlsplit(checked_url(base_url)).hostname if base_url else None
         self._limits = Within(limits, named, allow_private_urls)
-        key = secret(key_variable) if key_variable else None
-        self._clear = lambda text: cleared(text, key)
-        self._log_filter = Clearing(self._clear)
-        for name in LOGGERS:
-            logging.getLogger(name).addFilter(self._log_filter)
-        huggingface_hub.set_client_factory(_session)
+        if "://" in model:
+            raise UsageError(_no_id(model))
+        login = huggingface_hub.get_token()
+        # The hub's own login is for the hub: an address of one's own gets a key only where one is named.
+        key = secret(key_variable) if key_variable else None if base_url else login
+        self._clear = lambda text: cleared(cleared(text, key), login)
         self._client = huggingface_hub.InferenceClient(
             model=base_url or model,
             provider=provider,
             token=key,
             timeout=timeout_s,
             bill_to=bill_to,
-            # The hub's own login is for the hub: an address of one's own gets a key only where one is named.
             headers={"authorization": None} if base_url and key is None else None,
         )
         self._asking = Asking(limits, f"{base_url or provider}", self._clear)
+        self._log_filter = Clearing(self._clear)
+        for name in LOGGERS:
+            logging.getLogger(name).addFilter(self._log_filter)
+        _guard_the_hubs_client()
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"InferenceProviders({self.model!r}, {self.provider!r})"
 
-    def close(self) -> None:
-        from huggingface_hub.utils import _http, set_client_factory
+    @staticmethod
+    def pinned(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as they are registered, their address checked."""
+        if "://" in settings.get("model", ""):
+            raise BadSetting("model", _no_id(settings["model"]))
+        return checking_address(settings, checked_url)
 
-        set_client_factory(_http.default_client_factory)
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        _leave_the_hubs_client()
         for name in LOGGERS:
             logging.getLogger(name).removeFilter(self._log_filter)
 
@@ -141,6 +165,37 @@ class InferenceProviders:
             return Trouble(f"no image in the answer ({type(error).__name__}: {error})", paid=True)
         except ValueError as error:  # a provider that does not exist, or does not serve this model
             return Trouble(str(error), final=True)
+
+
+def _no_id(model: str) -> str:
+    return (
+        f"The model {struck(model)[:80]!r} is an address; a model is an id of the hub, such as lab/painter, and the "
+        "address of an endpoint of your own goes into base_url."
+    )
+
+
+_guards, _guarding = 0, threading.Lock()
+
+
+def _guard_the_hubs_client() -> None:
+    """The hub's client is one for the process: it is guarded as long as one backend here is in use."""
+    import huggingface_hub
+
+    global _guards
+    with _guarding:
+        _guards += 1
+        if _guards == 1:
+            huggingface_hub.set_client_factory(_session)
+
+
+def _leave_the_hubs_client() -> None:
+    from huggingface_hub.utils import _http, set_client_factory
+
+    global _guards
+    with _guarding:
+        _guards -= 1
+        if _guards == 0:
+            set_client_factory(_http.default_client_factory)
 
 
 def _of_status(error: Any) -> Trouble:

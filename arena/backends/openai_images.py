@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible images endpoint: vLLM-Omni, SGLang, LocalAI, OpenAI, xAI and others."""
+"""Any OpenAI-compatible images endpoint: vLLM-Omni, SGLang, LocalAI, OpenAI, xAI, Azure and others."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from arena.backends.web import (
     Limits,
     Trouble,
     Unreadable,
+    checking_address,
     client,
     excerpt,
     fetched,
@@ -32,15 +33,19 @@ from arena.backends.web import (
 )
 from arena.endpoints import LOGGERS, Clearing, checked_url, cleared
 from arena.errors import GenerationError
+from arena.keys import NO_SECRET, query
 from arena.settings import secret
+
+PATH = "/images/generations"
 
 
 class OpenAIImages:
     """POST `base_url`/images/generations, `concurrency` images under way at once."""
 
     RUNNING = frozenset(
-        {"key_variable", "concurrency", "attempts", "timeout_s", "most_megabytes", "allow_private_urls", "cost_field"}
-    )
+        {"key_variable", "key_header", "concurrency", "attempts", "timeout_s", "most_megabytes", "allow_private_urls",
+         "cost_field"}
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -53,6 +58,7 @@ class OpenAIImages:
         response_format: Literal["b64_json", "url"] | None = None,
         extra: dict[str, Any] | None = None,
         key_variable: str | None = None,
+        key_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$")] | None = None,
         concurrency: Annotated[int, Field(ge=1, le=256)] = 16,
         attempts: Annotated[int, Field(ge=1)] = 4,
         timeout_s: Annotated[float, Field(gt=0)] = 180.0,
@@ -62,6 +68,9 @@ class OpenAIImages:
     ):
         """`model`: the id that the endpoint knows. `size`: such as 1024x1024.
 
+        `base_url`: up to /v1, or that of an Azure deployment with its ?api-version=. `key_header`: the header that
+        takes the key as it is; without one it is "api-key" where the address has an api-version, otherwise Bearer.
+
         `seed_field`: where the seed goes in the request, "" for an endpoint that takes none. `extra`: further fields of
         the request, such as {"num_inference_steps": 4}. `key_variable`: the NAME of the environment variable with the
         key. `cost_field`: where an answer states its cost in USD, as a dotted path.
@@ -69,7 +78,7 @@ class OpenAIImages:
         """
         import openai
 
-        self.model, self.base_url = model, checked_url(base_url)
+        self.model, self.base_url = model, _address(base_url)
         self.concurrency = concurrency
         self._limits = Limits(attempts, total_s=timeout_s, body_bytes=int(most_megabytes * MEGABYTE))
         self._seed_field, self._cost_field = seed_field, cost_field
@@ -80,15 +89,22 @@ class OpenAIImages:
         self._log_filter = Clearing(self._clear)
         for name in LOGGERS:
             logging.getLogger(name).addFilter(self._log_filter)
-        http = client(self._limits, key, concurrency)
+        versions = query(self.base_url)
+        http = client(self._limits, key, concurrency, key_header or ("api-key" if versions else None))
         self._client = openai.OpenAI(
-            api_key="unused", base_url=self.base_url, http_client=http, timeout=http.timeout, max_retries=0
-        )
+            api_key="unused", base_url=self.base_url.partition("?")[0], default_query=versions, http_client=http,
+            timeout=http.timeout, max_retries=0,
+        )  # fmt: skip
         self._browser = fetching_client(self._limits, concurrency, allow_private_urls)
         self._asking = Asking(self._limits, f"the endpoint {self.base_url}", self._clear)
 
     def __repr__(self) -> str:
         return f"OpenAIImages({self.model!r}, {self.base_url!r})"
+
+    @staticmethod
+    def pinned(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings as they are registered, their address checked."""
+        return checking_address(settings, _address)
 
     def close(self) -> None:
         self._client.close()
@@ -117,7 +133,7 @@ class OpenAIImages:
 
         started = time.perf_counter()
         try:
-            text = self._client.post("/images/generations", cast_to=httpx2.Response, body=body).text
+            text = self._client.post(PATH, cast_to=httpx2.Response, body=body).text
             return text, time.perf_counter() - started
         except openai.APIStatusError as error:
             response = error.response
@@ -153,6 +169,12 @@ class OpenAIImages:
         if isinstance(url, str) and url:
             return fetched(self._browser, url)
         raise GenerationError(f"neither b64_json nor url in the answer: {excerpt(json.dumps(item))}")
+
+
+def _address(base_url: str) -> str:
+    """Where requests begin. Azure shows its users the whole address of a request; its end is left out here."""
+    path, mark, versions = checked_url(base_url, NO_SECRET).partition("?")
+    return path.rstrip("/").removesuffix(PATH) + mark + versions
 
 
 def _broken(error: BaseException) -> Trouble:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from arena.backends.base import BadSetting
 from arena.endpoints import HEADERS, authorities, backoff, comes_again, never, retry_after
-from arena.errors import EndpointError, GenerationError
+from arena.errors import EndpointError, GenerationError, UsageError
 
 if TYPE_CHECKING:
     import httpx2
@@ -51,8 +52,21 @@ class Unreadable(Exception):
     """A body that is not read to its end, or an address that is not fetched."""
 
 
-def client(limits: Limits, key: str | None, connections: int) -> httpx2.Client:
-    """For requests to the endpoint itself: with its key, and without redirects, so that the key goes nowhere else."""
+def checking_address(settings: Mapping[str, Any], check: Callable[[str], str]) -> dict[str, Any]:
+    """The settings, unless their address is none or holds a key: then BadSetting says so by its name."""
+    try:
+        if settings.get("base_url"):
+            check(settings["base_url"])
+    except UsageError as error:
+        raise BadSetting("base_url", str(error)) from None
+    return dict(settings)
+
+
+def client(limits: Limits, key: str | None, connections: int, key_header: str | None = None) -> httpx2.Client:
+    """For requests to the endpoint itself: with its key, and without redirects, so that the key goes nowhere else.
+
+    `key_header`: the header that takes the key as it is; without one the key is a Bearer's.
+    """
     import httpx2
 
     def outgoing(request: httpx2.Request) -> None:
@@ -60,7 +74,7 @@ def client(limits: Limits, key: str | None, connections: int) -> httpx2.Client:
             del request.headers[name]
         _plain(request)
         if key is not None:
-            request.headers["authorization"] = f"Bearer {key}"
+            request.headers[key_header or "authorization"] = key if key_header else f"Bearer {key}"
 
     return httpx2.Client(
         verify=authorities(),

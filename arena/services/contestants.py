@@ -6,7 +6,6 @@ table > preset > backend's own checks > Contestant > store      (nothing is load
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from arena.backends.base import BadSetting, backend_class, split_settings
 from arena.backends.presets import preset
 from arena.domain import Contestant
 from arena.errors import ArenaError, SettingsError, UsageError
+from arena.keys import holds_key
 from arena.services import moderation
 from arena.services.costs import CostAndSpeed, costs
 from arena.settings import variable_name
@@ -28,10 +28,6 @@ OURS = ("name", "backend", "preset", "card")
 """Fields of an entry that are no settings of its backend."""
 MOST_ERRORS = 20
 MOST_LINES = 5000
-HOLDS_KEY = re.compile(
-    r"(api|access|secret|auth)_?(key|token)|password|authorization|bearer|^(key|token|secret)$", re.I
-)
-LOOKS_LIKE_KEY = re.compile(r"^(sk-|hf_|xai-|r8_|fal-|Bearer )\S{8,}")
 
 Blame = Callable[[Sequence[str | int], str], str]
 """(where in the entry, what is wrong) -> the sentence that says so."""
@@ -93,6 +89,8 @@ def contestant(entry: Mapping[str, Any], blame: Blame = lambda _, reason: reason
         raise wrong(["card"], f"{name!r}: a card is a table of facts, got {entry['card']!r}")
     backend, given, card = _with_preset(entry, name, wrong)
     _refuse_keys(given, name, wrong)
+    if holds_key("card", card):
+        raise wrong(["card"], f"{name!r}: the card seems to hold a key (not shown), and all may read it; leave it out")
     try:
         kind = backend_class(backend)
     except ArenaError as error:
@@ -136,20 +134,12 @@ def _refuse_keys(given: Mapping[str, Any], name: str, wrong: Callable[[Sequence[
                 variable_name(str(value))
             except SettingsError as error:
                 raise wrong([setting], f"{name!r}: {error}") from None
-        elif setting != "key_variable" and _holds_key(setting, value):
+        elif setting != "key_variable" and holds_key(setting, value):
             raise wrong(
                 [setting],
                 f"{name!r}: {setting!r} seems to hold a key (not shown); export it in an environment variable and "
                 "give that variable's NAME as key_variable",
             )
-
-
-def _holds_key(name: str, value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(_holds_key(str(inner), one) for inner, one in value.items())
-    if isinstance(value, list | tuple):
-        return any(_holds_key("", one) for one in value)
-    return bool(isinstance(value, str) and value and (HOLDS_KEY.search(name) or LOOKS_LIKE_KEY.match(value)))
 
 
 def parsed(pairs: Sequence[str]) -> dict[str, Any]:

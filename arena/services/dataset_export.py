@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyarrow import parquet
 
+from arena import keys
 from arena.domain import ASIDE, OWN_PROMPT, PEOPLE, VoteFilter
 from arena.errors import EnvironmentFault, UsageError
 from arena.services import dataset_card, eval_results, leaderboard
@@ -41,8 +42,6 @@ GROUP_ROWS, GROUP_BYTES, FILE_BYTES = 1_000, 1 << 25, 1 << 29
 TRIES = 20
 KEY = re.compile(r"voter-[0-9a-f]{16}")
 STRUCK = "(not exported)"
-KEY_NAMES = re.compile(r"(^|[_-])(key|token|secret|password|passwd|authorization|credentials?)$", re.IGNORECASE)
-KEY_VALUES = re.compile(r"\b(?:sk|pk|hf|r8|ghp|xai|gsk)[-_][A-Za-z0-9_-]{16,}|\bAKIA[A-Z0-9]{16}\b|(?<=://)[^/@\s\"]+@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +177,7 @@ def _shareable(arena: Arena, table: str, row: Row, options: Options) -> Row:
     for name in layout.AS_JSON.get(table, ()):
         row[name] = without_keys(row[name])
     if row.get("failure"):
-        row["failure"] = KEY_VALUES.sub(STRUCK, row["failure"])
+        row["failure"] = without_keys(row["failure"])
     if not options.everything and OWN_PROMPT in (row.get("source"), row.get("prompt_source")):
         text, id = ("text", "id") if table == "prompts" else ("prompt", "prompt_id")
         row[text] = f"(own prompt {row[id]}, not exported)"
@@ -197,14 +196,7 @@ def opaque(arena: Arena, voter_id: str) -> str:
 
 def without_keys(plain: Any) -> Any:
     """Plain JSON in which whatever is named or looks like a key is struck out."""
-    if isinstance(plain, Mapping):
-        return {
-            name: STRUCK if isinstance(value, str) and value and KEY_NAMES.search(name) else without_keys(value)
-            for name, value in plain.items()
-        }
-    if isinstance(plain, list | tuple):
-        return [without_keys(value) for value in plain]
-    return KEY_VALUES.sub(STRUCK, plain) if isinstance(plain, str) else plain
+    return keys.without_keys(plain, STRUCK)
 
 
 def _counted(rows: Iterable[Row], done: Exported) -> Iterator[Row]:

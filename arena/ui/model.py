@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from arena import keys
 from arena.bootstrap import Arena
 from arena.domain import Contestant
 from arena.services import board_table, deriving, provenance, showcase
@@ -132,7 +133,7 @@ def draw_card(contestant: Contestant, origins: list[str]) -> None:
 
 def card_rows(contestant: Contestant) -> list[tuple[str, str]]:
     """Facts of the card and the settings that a reader looks for; what nobody said is said to be unknown."""
-    card, rows = dict(contestant.card), []
+    card, rows = keys.without_keys(dict(contestant.card)), []
     for missing in ("organisation", "licence"):
         if getattr(board_table, missing)(contestant) is None:
             rows.append((CARD[missing], "not said"))
@@ -170,7 +171,7 @@ def draw_failures(arena: Arena, contestant: Contestant) -> None:
 def draw_settings(contestant: Contestant) -> None:
     with st.expander("Settings and fingerprint", icon=":material/fingerprint:"):
         st.markdown(f"Fingerprint `{contestant.fingerprint}`: another setting is another model with votes of its own.")
-        st.code(json.dumps(dict(contestant.settings), indent=2, ensure_ascii=False), language="json")
+        st.code(json.dumps(keys.without_keys(dict(contestant.settings)), indent=2, ensure_ascii=False), language="json")
 
 
 # What it draws

@@ -11,9 +11,9 @@ from huggingface_hub import constants
 from huggingface_hub.hf_api import InferenceProviderMapping
 from huggingface_hub.inference._providers._common import HARDCODED_MODEL_INFERENCE_MAPPING
 
-from arena.backends.base import Drawn
+from arena.backends.base import BadSetting, Drawn
 from arena.backends.inference_providers import InferenceProviders
-from arena.errors import EndpointError, GenerationError
+from arena.errors import EndpointError, GenerationError, UsageError
 from tests.backends.conftest import ImageServer, endless, png
 
 KEY = "hf_very_secret_123456"
@@ -61,6 +61,16 @@ def test_the_hubs_own_login_goes_to_no_other_address(server, backend, monkeypatc
     assert KEY not in str(server.asked)
 
 
+def test_a_model_that_is_an_address_gets_no_login(server, backend, monkeypatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", KEY)
+    address = f"http://me:hunter2@{server.host}/x?token=hunter2"
+    with pytest.raises(UsageError, match=r"is an address; a model is an id of the hub.* goes into base_url") as told:
+        backend(base_url=None, model=address, key_variable=None)
+    with pytest.raises(BadSetting, match="is an address") as registering:
+        InferenceProviders.pinned({"model": address})
+    assert "hunter2" not in f"{told.value}{registering.value}" and server.asked == []
+
+
 @pytest.fixture
 def fal(server: ImageServer, monkeypatch: pytest.MonkeyPatch) -> ImageServer:
     """fal's own protocol behind the hub's router: the answer holds an address, which is fetched."""
@@ -80,6 +90,32 @@ def test_fal_is_asked_in_its_own_words_and_its_address_is_fetched(fal, backend) 
     (path, _, body), (fetched, headers, _) = fal.asked
     assert path == "/fal-ai/fal-ai/painter" and body["image_size"] == {"width": 32, "height": 16} and body["seed"] == 5
     assert fetched == "/picture.png" and "authorization" not in headers and drawn.image.size == (16, 16)
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_the_hubs_login_is_in_no_failure_and_no_log(fal, backend, monkeypatch, caplog, status) -> None:
+    """A server that sends back what it was sent."""
+    login = "hf_login_of_the_hub_1234"
+    monkeypatch.setenv("HF_TOKEN", login)
+    fal.answer = lambda body, heads: (status, {"x-echo": heads["authorization"]}, heads["authorization"].encode())
+    one = backend(base_url=None, model="lab/painter", provider="fal-ai", key_variable=None, allow_private_urls=True)
+    with caplog.at_level(logging.DEBUG):
+        try:
+            told = failure(one.generate(["a bear"], [5]))
+        except EndpointError as error:
+            told = str(error)
+    assert fal.asked[0][1]["authorization"] == f"Bearer {login}"
+    assert f"HTTP {status}" in told and "Bearer [key]" in told and login not in told + caplog.text
+
+
+def test_one_that_is_closed_leaves_the_others_guarded(server, backend) -> None:
+    """The hub's client is one for the process."""
+    first, second = backend(most_megabytes=1), backend(most_megabytes=1)
+    first.close()
+    server.answer = lambda *_: (200, PICTURE, endless())
+    assert "more than 1,048,576 bytes" in failure(second.generate(["a bear"], [5]))
+    first.close()
+    assert "more than 1,048,576 bytes" in failure(second.generate(["a bear"], [5])), "closing twice changes nothing"
 
 
 def test_an_address_inside_is_not_fetched(fal, backend) -> None:

@@ -257,3 +257,51 @@ def test_what_the_server_says_is_one_short_line(server, backend) -> None:
     server.answer = lambda *_: (400, {}, json.dumps({"error": {"message": "x\n\x1b[31m" + "y" * 5000}}).encode())
     told = failure(backend().generate(["a bear"], [5]))
     assert told.isprintable() and len(told) < 350
+
+
+AZURE = "openai/deployments/painter"
+
+
+@pytest.mark.parametrize("end", ["", "/", "/images/generations"])
+def test_a_deployment_of_azure_is_asked_with_its_version_and_its_header(server, monkeypatch, caplog, end) -> None:
+    monkeypatch.setenv("LAB_KEY", KEY)
+    address = f"http://{server.host}/{AZURE}{end}?api-version=2025-04-01-preview"
+    one = OpenAIImages("gpt-image-1", address, seed_field="", key_variable="LAB_KEY", size="1024x1024")
+    server.answer = lambda *_: answered(encoded(png()), usage={"input_tokens": 12, "output_tokens": 1056})
+    with caplog.at_level(logging.DEBUG):
+        [drawn] = one.generate(["a bear"], [5])
+        server.answer = lambda body, heads: (400, {}, heads["api-key"].encode())
+        told = failure(one.generate(["a bear"], [6]))
+    one.close()
+    path, headers, body = server.asked[0]
+    assert path == f"/{AZURE}/images/generations?api-version=2025-04-01-preview"
+    assert headers["api-key"] == KEY and "authorization" not in headers
+    assert body == {"model": "gpt-image-1", "n": 1, "size": "1024x1024", "prompt": "a bear"}
+    assert drawn.image.size == (16, 16) and drawn.tokens == Tokens(12, 1056)
+    assert told == "HTTP 400: [key]" and KEY not in caplog.text
+
+
+def test_the_header_of_the_key_can_be_named(server, backend, monkeypatch) -> None:
+    monkeypatch.setenv("LAB_KEY", KEY)
+    backend(key_variable="LAB_KEY", key_header="X-Api-Key").generate(["a bear"], [5])
+    _, headers, _ = server.asked[0]
+    assert headers["x-api-key"] == KEY and "authorization" not in headers
+
+
+def test_azures_own_refusals_are_said(server, monkeypatch) -> None:
+    """The content filter's answer, and a deployment that is not there, in Azure's words."""
+    monkeypatch.setenv("LAB_KEY", KEY)
+    one = OpenAIImages("m", f"http://{server.host}/{AZURE}?api-version=1", key_variable="LAB_KEY")
+    inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_results": {"violence": {"filtered": True}}}
+    error = {
+        "code": "contentFilter",
+        "message": "Your task failed as a result of our safety system.",
+        "innererror": inner,
+    }
+    server.answer = lambda *_: (400, {}, json.dumps({"error": error}).encode())
+    assert "safety filter: Your task failed" in failure(one.generate(["a bear"], [5]))
+    gone = {"error": {"code": "DeploymentNotFound", "message": "The API deployment for this resource does not exist."}}
+    server.answer = lambda *_: (404, {}, json.dumps(gone).encode())
+    with pytest.raises(EndpointError, match="no such address or model: The API deployment"):
+        one.generate(["a bear"], [5])
+    one.close()

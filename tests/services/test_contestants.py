@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from arena.backends.presets import PRESETS
 from arena.bootstrap import Arena
-from arena.domain import Prompt
+from arena.cli_contestants import as_object
+from arena.domain import Contestant, Prompt
 from arena.errors import SettingsError, UnknownName, UsageError
 from arena.services import contestants, generation
 
@@ -110,12 +112,71 @@ def test_the_line_of_a_value_is_where_it_stands(filler: list[str], data: st.Data
     [
         {"key_variable": KEY}, {"api_key": KEY}, {"extra": {"api_key": "abc"}}, {"extra": {"a": [{"b": KEY}]}},
         {"extra": {"headers": {"Authorization": "x"}}}, {"model": KEY}, {"token": "hf_abcdefghijk"},
+        {"extra": {"Ocp-Apim-Subscription-Key": "abc"}}, {"extra": {"headers": {"x-api-key": 12345}}},
+        {"extra": {"accessToken": ["abc"]}}, {"extra": {"authorization": {"value": "abc"}}},
+        {"base_url": "https://me:hunter2@host/v1"}, {"base_url": "https://hunter2@host/v1"},
+        {"base_url": "https://host/v1?api_key=hunter2"}, {"base_url": "https://host/v1?code=hunter2"},
+        {"base_url": "https://host/v1?api-version=1&x=hunter2"}, {"base_url": "https://host/v1#hunter2"},
+        {"base_url": "https://me:hunter2@host:port/v1"}, {"base_url": "me:hunter2@host/v1"},
+        {"extra": {"callback": "https://host/?access_token=hunter2"}},
     ],
 )  # fmt: skip
-def test_a_key_is_refused_and_not_shown(settings: dict[str, object]) -> None:
+def test_a_key_is_refused_and_not_shown(settings: dict[str, object], tmp_path: Path) -> None:
+    entry = {"name": "A", "backend": "openai", "model": "m", "base_url": "http://h/v1", **settings}
     with pytest.raises(UsageError) as told:
-        contestants.contestant({"name": "A", "backend": "openai", "model": "m", "base_url": "http://h/v1", **settings})
-    assert "key" in str(told.value) and not any(key in str(told.value) for key in (KEY, "hf_abcdefghijk"))
+        contestants.contestant(entry)
+    assert not any(key in str(told.value) for key in (KEY, "hf_abcdefghijk", "hunter2", "abc", "12345"))
+    assert "NAME as key_variable" in str(told.value) or "given by the NAME" in str(told.value)
+    lines = [f"{name} = {_toml(value)}" for name, value in entry.items()]
+    with pytest.raises(SettingsError, match=r"arena.toml, line \d+: 'A': .*(?i:key)") as told:
+        contestants.from_file(write(tmp_path, "[[contestants]]\n" + "\n".join(lines)))
+    assert not any(key in str(told.value) for key in (KEY, "hunter2"))
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {_toml(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
+
+
+def test_a_card_that_holds_a_key_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"the card seems to hold a key \(not shown\)") as told:
+        contestants.contestant({"name": "A", "backend": "swatch", "card": {"url": "https://me:hunter2@host/"}})
+    assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": "fal-ai/flux/schnell-image"}, {"model": "hf-internal-testing/tiny-diffusion-pipe"},
+        {"extra": {"max_tokens": 5, "key_frames": "a", "trigger_token": "sks", "note": "see https://host/?page=2"}},
+        {"base_url": "https://x.openai.azure.com/openai/deployments/d?api-version=2025-04-01-preview"},
+    ],
+)  # fmt: skip
+def test_what_is_no_key_is_taken(settings: dict[str, object]) -> None:
+    entry = {"name": "A", "backend": "openai", "model": "m", "base_url": "http://h/v1", **settings}
+    assert contestants.contestant(entry).settings.items() >= settings.items()
+
+
+@pytest.mark.parametrize("backend", ["openai", "inference-providers"])
+def test_an_address_that_is_none_is_refused_where_it_stands(tmp_path: Path, backend: str) -> None:
+    text = f'[[contestants]]\nname = "A"\nbackend = "{backend}"\nmodel = "m"\nbase_url = "localhost:8000"'
+    with pytest.raises(SettingsError, match=r"line 5: 'A': setting 'base_url': 'localhost:8000' is no address"):
+        contestants.from_file(write(tmp_path, text))
+
+
+def test_keys_that_an_older_version_stored_are_not_shown(any_arena: Arena) -> None:
+    address = "https://me:hunter2@host/v1?api_key=hunter2&x=hunter2"
+    settings = {"model": "m", "base_url": address, "extra": {"subscription-key": "hunter2", "steps": 4}}
+    card = {"note": "ask with Bearer hunter2hunter2", "licence": "MIT"}
+    any_arena.store.add_contestant(Contestant("Old", "openai", settings, card, running={"token": "hunter2"}))
+    shown = as_object(contestants.shown(any_arena, "Old"))
+    assert "hunter2" not in json.dumps(shown)
+    assert shown["settings"]["extra"] == {"subscription-key": "(not shown)", "steps": 4}
+    assert shown["card"] == {"note": "ask with (not shown)", "licence": "MIT"}
+    assert shown["settings"]["base_url"] == "https://(not shown)host/v1?api_key=(not shown)&x=(not shown)"
 
 
 def test_words_of_a_command_are_json_or_text() -> None:
