@@ -291,6 +291,11 @@ def merge_statistics(
     from evaluators.distribution.reference import merge
 
     saved = merge(files)
+    if saved.facts["shards"] != [[1, 1]]:
+        err.print(
+            f"warning: {len(saved.facts['shards'])} of {saved.facts['shards'][0][1]} shards so far: merge the others "
+            "to it before it is used.", markup=False,
+        )  # fmt: skip
     statistics.save(target, saved.statistics, saved.protocol, **saved.facts)
     _saved(target, saved.statistics, saved.facts, as_json)
 
@@ -302,8 +307,10 @@ def export_statistics(
 ) -> None:
     """Write mu and sigma as pytorch-fid and clean-fid read them."""
     from evaluators.distribution import statistics
+    from evaluators.distribution.reference import require_whole
 
     saved = statistics.load(file)
+    require_whole(file, saved)
     statistics.export_npz(target, saved.statistics.moments)
     out.print(f"mu and sigma of {saved.statistics.n} images in {str(target)!r}.", soft_wrap=True, markup=False)
 

@@ -37,6 +37,8 @@ ALL = "all"
 DEFAULT_CACHE = Path.home() / ".cache" / "image-arena"
 WORST = 10
 """So many images, those that add most to a distance, are named with it."""
+PAIRS = uncertainty.MINIMUM
+"""So many images of the same names are needed for a paired difference with its error."""
 SMALLEST = 16
 """No distance of fewer images is shown on a curve."""
 
@@ -124,23 +126,40 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """Both sides as one feature recipe sees them. `real` is None where only a reference's statistics are known."""
+    """Both sides as one feature recipe sees them.
+
+    Of images, `real` has their features and `reference` is prepared from them. Of a file of statistics, `real` is None
+    and `reference` is prepared from the file alone, so that a Fréchet distance does not depend on the cache; `cached`
+    are its images' features where a metric needs them and the cache has them all.
+    """
 
     protocol: Protocol
     real: FeatureSet | None
     generated: FeatureSet
     reference: Side
     warnings: tuple[str, ...] = ()
+    cached: np.ndarray | None = None
+
+    @property
+    def kind(self) -> uncertainty.Reference:
+        """Images that were given are a sample of what is to be matched; a file of statistics is the very thing."""
+        return uncertainty.Reference.FIXED if self.real is None else uncertainty.Reference.SAMPLE
 
     @property
     def real_features(self) -> np.ndarray:
         """float32 (n, d). Raises DataError where only statistics are known."""
-        if self.reference.features is None:
+        features = self.cached if self.real is None else self.real.features
+        if features is None:
             raise DataError(
                 "The reference has statistics alone, which do for Fréchet distances; this metric needs the features "
                 "of its images: give their folder."
             )
-        return self.reference.features
+        return features
+
+    def protocol_of(self, recipe: MetricRecipe) -> Protocol:
+        """A Fréchet distance's debiased value and interval depend on what the reference is, so its protocol says so."""
+        decided = {"reference": self.kind.value} if recipe.distance == "frechet" else {}
+        return recipe.protocol(self.protocol, **decided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +237,8 @@ def measure(
     curve: bool = False,
     progress: Progress = no_progress,
 ) -> Measurement:
-    """Every metric asked for between two sets, each a folder or uint8 RGB arrays (h, w, 3) of any sizes.
+    """Every metric asked for between two sets, each a folder, {name: function that reads a file's bytes}, or uint8 RGB
+    arrays (h, w, 3) of any sizes.
 
     `real` may also be a statistics file of `arena stats`, or a .npz with mu and sigma of pytorch-fid or clean-fid.
     `metrics` are ids or names of `recipes.METRICS`; ["all"] takes the arena's own, as far as their weights are here,
@@ -232,12 +252,13 @@ def measure(
     started = time.perf_counter()
     setup = setup or Setup()
     recipes, unscored = _available(metrics, setup)
+    single = {recipe.features for recipe in recipes if recipe.distance != "frechet"}
     for images in (real, generated):
         _require_something(images)
     cache = FeatureCache(setup.cache_dir)
     try:
         sets = {
-            name: _sets(name, real, generated, setup.extractor(recipe), cache, limit, progress)
+            name: _sets(name, real, generated, setup.extractor(recipe), cache, limit, progress, name in single)
             for name, recipe in {recipe.features: recipe for recipe in recipes}.items()
         }
         figures: list[Figure] = []
@@ -304,22 +325,22 @@ def figures_of(recipe: MetricRecipe, sets: Sets, *, curve: bool = False) -> list
 def difference(recipe: MetricRecipe, sets: Sets, first: FeatureSet, second: FeatureSet) -> Difference:
     """The paired difference of two generated sets by the names of their images, for Fréchet distances and kernels.
 
-    Raises DataError where they share fewer than two names, UsageError for a metric without a paired difference.
+    Raises DataError where they share fewer than PAIRS names, UsageError for a metric without a paired difference.
     """
     rows = {name: row for row, name in enumerate(second.names)}
     pairs = [(row, rows[name]) for row, name in enumerate(first.names) if name in rows]
-    if len(pairs) < 2:
-        raise DataError(f"A paired difference needs images of the same names, and {len(pairs)} are in both sets.")
+    if len(pairs) < PAIRS:
+        raise DataError(
+            f"A paired difference needs at least {PAIRS} images of the same names, and {len(pairs)} are in both sets."
+        )
     x, y = first.features[[row for row, _ in pairs]], second.features[[row for _, row in pairs]]
     if recipe.distance == "frechet":
-        found = uncertainty.paired_difference(sets.reference, x, y, reference=_kind(sets.reference))
+        found = uncertainty.paired_difference(sets.reference, x, y, reference=sets.kind)
     elif recipe.distance in KERNELS:
         found = kernel.paired_difference(sets.real_features, x, y, **KERNELS[recipe.distance](recipe))
     else:
         raise UsageError(f"{recipe.id} has no paired difference: use kid@1 or a Fréchet distance.")
-    return Difference(
-        recipe.name, recipe.protocol(sets.protocol), found.value, found.se, found.low, found.high, len(pairs)
-    )
+    return Difference(recipe.name, sets.protocol_of(recipe), found.value, found.se, found.low, found.high, len(pairs))
 
 
 def differences(
@@ -332,7 +353,7 @@ def differences(
 ) -> list[Difference]:
     """The paired difference of a measurement's generated set from another one, for every metric that has one.
 
-    Arguments as in `measure`, and what it raises; DataError where the sets share fewer than two names.
+    Arguments as in `measure`, and what it raises; DataError where the sets share fewer than PAIRS names.
     """
     setup = setup or Setup()
     cache = FeatureCache(setup.cache_dir)
@@ -378,13 +399,17 @@ def _sets(
     cache: FeatureCache,
     limit: int | None,
     progress: Progress,
+    single: bool,
 ) -> Sets:
+    """`single`: whether a metric needs the features of single real images."""
+
     def features(side: str, images: ImageSet) -> FeatureSet:
         return extract(images, extractor, cache=cache, limit=limit, progress=progress, stage=f"{side}, {name}")
 
     if is_reference(real):
-        known = read_reference(Path(str(real)), extractor, cache)
-        return Sets(extractor.protocol, None, features("generated", generated), known.side, known.warnings)
+        known = read_reference(Path(str(real)), extractor, cache if single else None)
+        ours = features("generated", generated)
+        return Sets(extractor.protocol, None, ours, known.side, known.warnings, known.features)
     found = features("real", real)
     return Sets(extractor.protocol, found, features("generated", generated), prepare(found.features))
 
@@ -399,16 +424,9 @@ def _sides(sets: Sets) -> list[tuple[str, FeatureSet]]:
     return [*([("real", sets.real)] if sets.real else []), ("generated", sets.generated)]
 
 
-def _kind(reference: Side) -> uncertainty.Reference:
-    """Real images at hand are a sample of what is to be matched; statistics alone are the very thing."""
-    return uncertainty.Reference.FIXED if reference.features is None else uncertainty.Reference.SAMPLE
-
-
 def _frechet(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
     reference, side = sets.reference, prepare(sets.generated.features)
-    found, kind = frechet(reference, side), _kind(sets.reference)
-    estimate = uncertainty.debiased(reference, side, reference=kind)
-    worst = _worst(sets.generated, estimate.contributions)
+    found, kind = frechet(reference, side), sets.kind
     details = {
         "path": found.path,
         "rank": found.rank,
@@ -417,26 +435,43 @@ def _frechet(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
         "rounding": found.rounding,
         "mean_term": found.mean_term,
         "reference": kind.value,
-        "unseen": estimate.unseen,
-        "worst": worst,
     }
     if curve:
         details["curve"] = _curve(sets.generated.features, lambda part: frechet(reference, part).value)
+    known: dict[str, Any] = {"warnings": (uncertainty.no_error(reference, side, kind),)}
+    if not any(known["warnings"]):
+        estimate = uncertainty.debiased(reference, side, reference=kind)
+        known = {
+            "debiased": estimate.value,
+            "standard_error": estimate.se,
+            "low": estimate.low,
+            "high": estimate.high,
+            "warnings": tuple(filter(None, (estimate.reliability, _small(sets)))),
+        }
+        details |= {"unseen": estimate.unseen, "worst": _worst(sets.generated, estimate.contributions)}
     return [
         Figure(
             metric=recipe.name,
-            protocol=recipe.protocol(sets.protocol),
+            protocol=sets.protocol_of(recipe),
             value=found.value,
             n_real=reference.n,
             n_generated=len(sets.generated),
-            debiased=estimate.value,
-            standard_error=estimate.se,
-            low=estimate.low,
-            high=estimate.high,
             details=details,
-            warnings=(estimate.reliability,) if estimate.reliability else (),
+            **known,
         )
     ]
+
+
+def _small(sets: Sets) -> str | None:
+    """One sentence where a stored reference has so few images that they are most of the distance."""
+    n, dim = sets.reference.n, sets.reference.dim
+    if sets.kind is uncertainty.Reference.SAMPLE or n is None or n >= 4 * dim:
+        return None
+    return (
+        f"The reference is a file of statistics of {n} images, below 4 times the {dim} dimensions of a feature, and is "
+        "taken as it stands: what so few images add stays in the debiased distance too, about the same for every "
+        "model; compare models by it, or give the folder of its images."
+    )
 
 
 def _kernel(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
@@ -453,7 +488,7 @@ def _kernel(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
     return [
         Figure(
             metric=recipe.name,
-            protocol=recipe.protocol(sets.protocol),
+            protocol=sets.protocol_of(recipe),
             value=found.value,
             n_real=found.n_real,
             n_generated=found.n_generated,
@@ -470,7 +505,7 @@ def _prdc(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
     return [
         Figure(
             metric=name,
-            protocol=recipe.protocol(sets.protocol),
+            protocol=sets.protocol_of(recipe),
             value=estimate.value,
             n_real=found.n_real,
             n_generated=found.n_generated,

@@ -73,14 +73,17 @@ class MetricRecipe:
     def id(self) -> str:
         return f"{self.name}@{self.version}"
 
-    def protocol(self, features: Protocol) -> Protocol:
-        """The protocol of the score: this distance of features made by that protocol."""
+    def protocol(self, features: Protocol, **decided: Any) -> Protocol:
+        """The protocol of the score: this distance of features made by that protocol.
+
+        `decided` are settings of the distance that follow from what is compared, such as what the reference is.
+        """
         return Protocol(
             self.name,
             self.version,
             {
                 "features": {"protocol": features.id, **features.settings},
-                "distance": {"name": self.distance, **self.settings},
+                "distance": {"name": self.distance, **self.settings, **decided},
             },
         )
 

@@ -189,6 +189,12 @@ def save(path: Path | str, statistics: Statistics, protocol: Protocol, **facts: 
     _write_whole(Path(path), header=np.frombuffer(header.encode(), np.uint8), **arrays)
 
 
+def load_any(path: Path | str) -> Saved | Moments:
+    """What `save` wrote, or mu and sigma of another tool. Raises what `load` and `import_npz` raise."""
+    foreign = "header" not in _read(Path(path))
+    return import_npz(path) if foreign else load(path)
+
+
 def load(path: Path | str, protocol: Protocol | None = None) -> Saved:
     """Reads what `save` wrote: (statistics, protocol, facts).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import pytest
 
 from arena.errors import DataError, EnvironmentFault
 from evaluators.distribution import statistics
+from evaluators.distribution.audit import ImageFacts, look
 from evaluators.distribution.cache import FeatureCache
-from evaluators.distribution.measure import measure
+from evaluators.distribution.measure import Setup, measure
 from evaluators.distribution.recipes import metric_recipe
 from evaluators.distribution.reference import build, merge, read_reference
 from evaluators.distribution.workers import Shard, merged_shards
@@ -30,8 +32,12 @@ ROOT = Path(__file__).parents[3]
 
 def saved(measured: Measured, path: Path, shard: tuple[int, int] = (1, 1)) -> Path:
     """The real folder's statistics, or a shard's, from the cache that the session has filled."""
+    return save_folder(measured, path, measured.real, shard)
+
+
+def save_folder(measured: Measured, path: Path, folder: Path, shard: tuple[int, int] = (1, 1)) -> Path:
     extractor = measured.setup.extractor(metric_recipe("fid-clean"))
-    built = build(measured.real, extractor, cache=FeatureCache(measured.setup.cache_dir), shard=shard)
+    built = build(folder, extractor, cache=FeatureCache(measured.setup.cache_dir), shard=shard)
     statistics.save(path, built.statistics, extractor.protocol, **built.facts)
     return path
 
@@ -53,7 +59,7 @@ def test_any_split_and_order_gives_the_same_statistics(measured: Measured, tmp_p
 
 
 def test_a_reference_file_scores_as_its_folder_does(measured: Measured, tmp_path: Path) -> None:
-    """The features are found by their pixels in the cache, so KID works too, and FID takes the same path."""
+    """The features are found by their pixels in the cache, so KID works too; FID takes the statistics alone."""
     path = saved(measured, tmp_path / "real.npz")
     found = measure(path, measured.generated, ["fid-clean", "kid"], setup=measured.setup)
     assert found.figure("fid-clean").value == pytest.approx(measured.found.figure("fid-clean").value, rel=ROUNDING)
@@ -61,15 +67,44 @@ def test_a_reference_file_scores_as_its_folder_does(measured: Measured, tmp_path
     assert found.figure("fid-clean").n_real == 14
 
 
+@pytest.mark.parametrize("metrics", [["fid-clean"], ["fid-clean", "kid"]])
+def test_a_reference_file_gives_one_answer_whether_its_features_are_cached_or_not(
+    measured: Measured, tmp_path: Path, metrics: list[str]
+) -> None:
+    """All features in the cache, or those of the generated images alone: equal to the bit, also the debiased value."""
+    path = saved(measured, tmp_path / "real.npz")
+    few = Setup(tmp_path / "cache")
+    generated = measured.found.sets["inception-clean@1"].generated
+    extractor = few.extractor(metric_recipe("fid-clean"))
+    FeatureCache(few.cache_dir).store_features(extractor.cache_key, generated.pixels, generated.features)
+    with_features = measure(path, measured.generated, metrics, setup=measured.setup).figure("fid-clean")
+    without = measure(path, measured.generated, ["fid-clean"], setup=few).figure("fid-clean")
+    assert with_features.as_json() == without.as_json()
+    assert with_features.details["reference"] == "fixed"
+
+
+def test_images_are_a_sample_and_a_file_is_not_and_their_scores_stand_apart(measured: Measured, tmp_path: Path) -> None:
+    """The file's debiased value keeps what few real images add, and says so; the fingerprint keeps the two apart."""
+    folder = measured.found.figure("fid-clean")
+    stored = measure(saved(measured, tmp_path / "real.npz"), measured.generated, setup=measured.setup).figures[0]
+    assert (folder.details["reference"], stored.details["reference"]) == ("sample", "fixed")
+    assert folder.protocol.settings["distance"]["reference"] == "sample"
+    assert folder.protocol.fingerprint != stored.protocol.fingerprint
+    assert folder.debiased is not None and stored.debiased is not None and folder.debiased < stored.debiased
+    assert any("a file of statistics of 14 images" in warning for warning in stored.warnings)
+    assert not any("a file of statistics" in warning for warning in folder.warnings)
+
+
 def test_statistics_alone_do_for_frechet_and_say_so_for_the_rest(measured: Measured, tmp_path: Path) -> None:
     path = saved(measured, tmp_path / "real.npz")
     empty = FeatureCache(tmp_path / "empty")
     extractor = measured.setup.extractor(metric_recipe("fid-clean"))
-    assert read_reference(path, extractor, empty).side.features is None
+    known = read_reference(path, extractor, empty)
+    assert known.side.features is None and known.features is None
     statistics.export_npz(tmp_path / "mu.npz", statistics.load(path).statistics.moments)
     found = measure(tmp_path / "mu.npz", measured.generated, ["fid-clean"], setup=measured.setup)
     # From statistics alone the covariance's zero eigenvalues come back as rounding.
-    assert found.figure("fid-clean").value == pytest.approx(measured.found.figure("fid-clean").value, rel=1e-6)
+    assert found.figure("fid-clean").value == pytest.approx(measured.found.figure("fid-clean").value, rel=ROUNDING)
     assert "does not say by which protocol" in found.warnings[0] and found.figure("fid-clean").n_real is None
     with pytest.raises(DataError, match="statistics alone"):
         measure(tmp_path / "mu.npz", measured.generated, ["kid"], setup=measured.setup)
@@ -81,12 +116,92 @@ def test_statistics_of_another_protocol_are_refused(measured: Measured, tmp_path
         measure(path, measured.generated, ["fd-efficientnet-lite0"], setup=measured.setup)
 
 
-def test_a_shard_twice_or_missing_is_refused(measured: Measured, tmp_path: Path) -> None:
+def test_a_reference_keeps_what_an_audit_needs_of_its_files(measured: Measured, tmp_path: Path) -> None:
+    parts = [saved(measured, tmp_path / f"{i}.npz", (i, 2)) for i in (1, 2)]
+    facts = merge(parts).facts
+    kept = [ImageFacts(*row) for row in facts["files"]]
+    assert len(kept) == len(facts["pixels"]) == 14
+    assert sorted((one.format, one.width, one.height) for one in kept) == sorted(
+        (one.format, one.width, one.height) for one in map(look, measured.real.glob("*.png"))
+    )
+
+
+def test_a_shard_twice_is_refused(measured: Measured, tmp_path: Path) -> None:
     first, second = (saved(measured, tmp_path / f"{i}.npz", (i, 2)) for i in (1, 2))
     with pytest.raises(DataError, match=r"Shard 1/2 is there twice"):
         merge([first, second, first])
-    with pytest.raises(DataError, match=r"Shard 2/2 is missing"):
-        merge([first])
+
+
+def test_shards_are_merged_in_steps_and_used_once_all_are_there(measured: Measured, tmp_path: Path) -> None:
+    whole = statistics.load(saved(measured, tmp_path / "whole.npz"))
+    parts = [saved(measured, tmp_path / f"{i}.npz", (i, 4)) for i in range(1, 5)]
+
+    def step(name: str, *files: Path) -> Path:
+        merged = merge(files)
+        statistics.save(tmp_path / name, merged.statistics, merged.protocol, **merged.facts)
+        return tmp_path / name
+
+    first = step("first.npz", parts[2], parts[0])
+    with pytest.raises(DataError, match=r"first.npz holds shards 1/4, 3/4 of .*real.*merge it with shards 2/4, 4/4"):
+        fid(measured, first)
+    with pytest.raises(DataError, match=r"Shard 3/4 is there twice"):
+        merge([first, parts[2]])
+    done = statistics.load(step("all.npz", step("three.npz", first, parts[3]), parts[1]))
+    assert done.statistics.n == 14 and done.facts["shards"] == [[1, 1]]
+    assert np.abs(done.statistics.m2 - whole.statistics.m2).max() < ROUNDING * np.abs(whole.statistics.m2).max()
+    assert fid(measured, tmp_path / "all.npz") == pytest.approx(fid(measured, tmp_path / "whole.npz"), rel=ROUNDING)
+
+
+def test_an_image_in_two_sets_is_refused(measured: Measured, tmp_path: Path) -> None:
+    """The same file twice, a set and a part of it, and a set and a merge that holds it."""
+    whole = saved(measured, tmp_path / "whole.npz")
+    half = saved(measured, tmp_path / "half.npz", (1, 2))
+    other = save_folder(measured, tmp_path / "other.npz", measured.generated)
+    with pytest.raises(DataError, match=r"whole.npz and in .*whole.npz \(14 in both\), and would count twice"):
+        merge([whole, whole])
+    with pytest.raises(DataError, match=r"half.npz is a shard of .*merge shard 2/2 of the same folder"):
+        merge([half, whole])
+    both = merge([other, whole])
+    assert both.statistics.n == 28 and both.facts["shards"] == [[1, 1]]
+    statistics.save(tmp_path / "both.npz", both.statistics, both.protocol, **both.facts)
+    with pytest.raises(DataError, match=r"\(14 in both\)"):
+        merge([tmp_path / "both.npz", other])
+
+
+def test_sets_that_do_not_say_their_pixels_are_refused_twice_all_the_same(measured: Measured, tmp_path: Path) -> None:
+    whole = statistics.load(saved(measured, tmp_path / "whole.npz"))
+    statistics.save(tmp_path / "bare.npz", whole.statistics, whole.protocol)
+    with pytest.raises(DataError, match=r"bare.npz \(1 in both\)"):
+        merge([tmp_path / "bare.npz", tmp_path / "bare.npz"])
+
+
+def test_shards_of_two_folders_are_no_set(measured: Measured, tmp_path: Path) -> None:
+    """Also where one copy has the other's name; a copy of the same files elsewhere is the same folder."""
+    first = saved(measured, tmp_path / "1.npz", (1, 2))
+    second = save_folder(measured, tmp_path / "2.npz", measured.generated, (2, 2))
+    with pytest.raises(DataError, match=r"is a shard of .*, and .* is of another folder or another split"):
+        merge([first, second])
+    third = saved(measured, tmp_path / "3.npz", (2, 3))
+    with pytest.raises(DataError, match=r"another folder or another split"):
+        merge([first, third])
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(measured.real, copy)
+    assert merge([first, save_folder(measured, tmp_path / "4.npz", copy, (2, 2))]).statistics.n == 14
+    with pytest.raises(DataError, match=r"Shard|another folder"):
+        merge([first, second, save_folder(measured, tmp_path / "5.npz", measured.generated, (1, 2))])
+
+
+def test_a_damaged_file_is_called_damaged(measured: Measured, tmp_path: Path) -> None:
+    """And not a file of another tool, which has no header: that one is told what it lacks."""
+    path = saved(measured, tmp_path / "real.npz")
+    arrays = dict(np.load(path))
+    arrays["mean"] = arrays["mean"] + 1
+    np.savez(path, **arrays)
+    with pytest.raises(DataError, match=r"real.npz is damaged \(its checksum does not fit\)"):
+        fid(measured, path)
+    np.savez(path, mean=arrays["mean"])
+    with pytest.raises(DataError, match=r"\['mean'\] in it, not mu and sigma"):
+        fid(measured, path)
 
 
 def program(measured: Measured) -> tuple[list[str], dict[str, str]]:
@@ -105,7 +220,7 @@ def test_any_number_of_workers_gives_the_same_score(measured: Measured, tmp_path
     merged = merged_shards(command, workers, environment, tmp_path)
     path = tmp_path / "merged.npz"
     statistics.save(path, merged.statistics, merged.protocol, **merged.facts)
-    assert fid(measured, path) == pytest.approx(measured.found.figure("fid-clean").value, rel=ROUNDING)
+    assert fid(measured, path) == pytest.approx(fid(measured, saved(measured, tmp_path / "whole.npz")), rel=ROUNDING)
 
 
 def test_a_worker_that_is_killed_is_started_again(measured: Measured, tmp_path: Path) -> None:
