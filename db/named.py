@@ -109,6 +109,14 @@ class NamedBattles:
             session.add(_row(battle, new_token, undone_vote_id=vote_id))
 
 
+def last_vote(store: Store, voter_id: str) -> str | None:
+    """The token of the battle that the voter's last vote is about, of those that count; None where there is none."""
+    with store._reading() as session:
+        vote_id = _last_standing(session, voter_id)
+        query = select(BattleRow.token).join(VoteRow, VoteRow.battle_id == BattleRow.id).where(VoteRow.id == vote_id)
+        return None if vote_id is None else session.scalar(query)
+
+
 def _last_standing(session: Session, voter_id: str) -> int | None:
     excluded = exists().where(VoteExclusionRow.vote_id == VoteRow.id)
     return session.scalar(select(func.max(VoteRow.id)).where(VoteRow.voter_id == voter_id, ~excluded))

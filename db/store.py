@@ -346,16 +346,6 @@ class Store:
             hidden = Withdrawn.of(session).generations
             return _generation(session.scalars(query.where(GenerationRow.id.not_in(hidden))).one())
 
-    def media_type(self, prompt_id: int, sha256: str) -> str:
-        """Of an image of this prompt; PNG where there is none."""
-        query = (
-            select(GenerationRow.media_type)
-            .where(GenerationRow.prompt_id == prompt_id, GenerationRow.sha256 == sha256)
-            .limit(1)
-        )
-        with self._reading() as session:
-            return session.scalar(query) or "image/png"
-
     def prompt(self, prompt_id: int) -> Prompt:
         with self._reading() as session:
             return _prompt(session.get_one(PromptRow, prompt_id))

@@ -86,6 +86,12 @@ class Voting:
             session.execute(row.on_conflict_do_nothing(index_elements=["vote_id", "tag"]))
             return True
 
+    def outcome_of(self, token: str, voter_id: str) -> Outcome | None:
+        """What the voter said of a battle; None where nothing."""
+        query = select(VoteRow.outcome).join(BattleRow, BattleRow.id == VoteRow.battle_id)
+        with self.store._reading() as session:
+            return session.scalar(query.where(BattleRow.token == token, VoteRow.voter_id == voter_id))
+
     def tags(self) -> dict[int, list[ReasonTag]]:
         """The reasons given, by vote."""
         found: dict[int, list[ReasonTag]] = {}

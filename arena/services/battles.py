@@ -35,6 +35,8 @@ Choice = TypeVar("Choice", bound=StrEnum)
 Choices = Mapping[matchmaking.Pair, tuple[int, ...]]
 BOARD = PEOPLE
 SYSTEM = "elo@1"
+OWN_POLICY = "own-prompt@1"
+"""Of battles on a prompt that the voter typed."""
 NAMED = "n."
 """How the tokens of named pairs begin; no other token has a dot."""
 LIFETIME = timedelta(days=7)
@@ -76,6 +78,8 @@ class Reveal:
     """What a voter is told after the vote, by the battle's own sides.
 
     `swapped`: the voter saw them exchanged. `withdrawn`: one of them was retired while the pair was on screen.
+    `counts`: False for an own prompt in an arena that keeps these off its board; then the ratings after are those
+    that the vote would have led to.
     """
 
     token: str
@@ -88,6 +92,7 @@ class Reveal:
     crowd: Crowd | None = None
     swapped: bool = False
     withdrawn: bool = False
+    counts: bool = True
 
 
 def elo_parameters(arena: Arena) -> dict[str, float | str]:
@@ -208,11 +213,14 @@ def _reveal(arena: Arena, cast: CastVote, swapped: bool) -> Reveal:
     more = Voting(arena.store).aftermath(battle, cast.vote.voter_id)
     left, right = battle.left.contestant_id, battle.right.contestant_id
 
+    # A vote that is kept aside moves nothing. Its voter sees what it would have moved: see docs/admin.md.
+    after = elo.replay([VotedPair(0, left, right, outcome)], arena.settings.k_factor, cast.before)
+
     def side(own: int, other: int, score: float) -> RevealedSide:
         return RevealedSide(
             more.names[own],
             cast.before[own],
-            cast.after[own],
+            after[own],
             elo.expected(cast.before[own], cast.before[other]),
             score,
         )
@@ -228,12 +236,18 @@ def _reveal(arena: Arena, cast: CastVote, swapped: bool) -> Reveal:
         crowd=_crowd(more.others, outcome),
         swapped=swapped,
         withdrawn=more.withdrawn,
+        counts=arena.settings.own_prompts_count or battle.policy != OWN_POLICY,
     )
 
 
 def _crowd(others: Mapping[Outcome, int], outcome: Outcome) -> Crowd | None:
     total = sum(others.values())
     return Crowd(others[outcome], total) if total >= ENOUGH_OTHERS else None
+
+
+def outcome_of(arena: Arena, voter_id: str, token: str) -> Outcome | None:
+    """What this voter said of a blind battle; None where nothing."""
+    return Voting(arena.store).outcome_of(token, voter_id)
 
 
 def skip(arena: Arena, voter_id: str, token: str) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from arena.bootstrap import Arena
-    from arena.domain import Battle, ImageRef, Side
+    from arena.domain import Battle, Side
 
 RECIPE = "display@1"
 MEDIA_TYPE = "image/jpeg"
@@ -45,34 +45,40 @@ class Size(StrEnum):
 def side(arena: Arena, battle: Battle, which: Side, size: Size) -> bytes:
     """One side of a battle as it is sent: both sides have the same length."""
     assert battle.left.image and battle.right.image
-    both = {"left": rendition(arena, battle.left.image, size), "right": rendition(arena, battle.right.image, size)}
-    length = padded_length(max(map(len, both.values())))
-    return both[which].ljust(length, b"\0")  # after the end of a JPEG nothing is read
+    images = {"left": battle.left.image.sha256, "right": battle.right.image.sha256}
+    both = {place: rendition(arena, sha256, size) for place, sha256 in images.items()}
+    return padded(both[which], max(map(len, both.values())))
 
 
-def padded_length(length: int) -> int:
-    """The next multiple of STEP."""
-    return -(-length // STEP) * STEP
+def alone(arena: Arena, sha256: str, size: Size = Size.PAIR) -> bytes:
+    """One image as it is sent where it stands in no battle."""
+    shown = rendition(arena, sha256, size)
+    return padded(shown, len(shown))
 
 
-def rendition(arena: Arena, image: ImageRef, size: Size) -> bytes:
+def padded(rendition: bytes, length: int) -> bytes:
+    """At least of this length, and of a multiple of STEP: after the end of a JPEG nothing is read."""
+    return rendition.ljust(-(-length // STEP) * STEP, b"\0")
+
+
+def rendition(arena: Arena, sha256: str, size: Size) -> bytes:
     """The image's rendition, made at the first call. Raises DataError where the image is gone or cannot be read."""
     made = Renditions(arena.settings.cache_dir / f"{RECIPE}-{size.pixels}")
-    return made.get(image.sha256, lambda: normalised(arena.blobs.get(image.sha256), size.pixels))
+    return made.get(sha256, lambda: normalised(arena.blobs.get(sha256), size.pixels))
 
 
 def prepare(arena: Arena) -> int:
     """Make the missing renditions of every image that may come into a battle; returns how many were made."""
     made = Renditions(arena.settings.cache_dir / f"{RECIPE}-{Size.PAIR.pixels}")
     images = {
-        attempt.image.sha256: attempt.image
+        attempt.image.sha256: None
         for contestant in arena.store.contestants()
         for attempt in arena.store.generations(contestant.id or 0, images_only=True)
         if attempt.image
     }
-    missing = [image for sha256, image in images.items() if not made.has(sha256)]
-    for image in missing:
-        rendition(arena, image, Size.PAIR)
+    missing = [sha256 for sha256 in images if not made.has(sha256)]
+    for sha256 in missing:
+        rendition(arena, sha256, Size.PAIR)
     return len(missing)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from arena.domain import Battle, JudgeAnswer, Outcome, Side, VoteFilter
 from arena.errors import UnknownBattle
+from arena.services import display
 from db import ballots
 from db.verdicts import Head, Pair, Verdicts
 
@@ -95,12 +96,15 @@ def gallery(
 
 
 def picture(arena: Arena, verdict_id: int, side: Side | str) -> tuple[bytes, str]:
-    """The bytes and media type of one image of a verdict; raises UnknownBattle where there is none."""
+    """The rendition and media type of one image of a verdict: what a voter sees of it, and no more.
+
+    Raises UnknownBattle where there is none.
+    """
     verdict = Verdicts(arena.store).verdict(verdict_id) if verdict_id < LARGEST_ID else None
     sha256 = {Side.LEFT.value: verdict.left, Side.RIGHT.value: verdict.right}.get(str(side)) if verdict else None
     if sha256 is None:
         raise UnknownBattle(f"There is no {str(side)[:40]!r} image of a verdict {verdict_id}.")
-    return arena.blobs.get(sha256), arena.store.media_type(verdict.prompt_id, sha256)
+    return display.alone(arena, sha256), display.MEDIA_TYPE
 
 
 def _chosen(heads: list[Head], kind: Kind, said: _Said) -> list[Head]:

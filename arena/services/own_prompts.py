@@ -15,6 +15,7 @@ import time
 import unicodedata
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import combinations
 from random import Random, SystemRandom
 from threading import Lock
@@ -26,7 +27,7 @@ from arena.backends.weights import PACKAGE_SCHEME
 from arena.domain import OWN_PROMPT, VOTES_BACKEND, Battle, Contestant, Generation, Prompt, Run, RunKind, RunState
 from arena.errors import EndpointError, EnvironmentFault, SettingsError, UsageError, WeightsError
 from arena.plugins import known_names
-from arena.services import gate, generation, moderation, personal, runs
+from arena.services import battles, gate, generation, moderation, own_spending, personal, runs
 from arena.services.generation import Cell
 from db.own_prompts import OwnPrompt, OwnPrompts
 from db.personal import Personal
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from arena.backends.base import Backend
     from arena.bootstrap import Arena
 
-POLICY = "own-prompt@1"
+POLICY = battles.OWN_POLICY
 SUBJECT = "own prompts"
 """Of the worker's run."""
 POLL_SECONDS = 0.3
@@ -82,13 +83,24 @@ def ask(arena: Arena, voter_id: str, text: str, rng: Random | None = None) -> No
 def _pairs(arena: Arena) -> list[matchmaking.Pair]:
     able = sorted(contestant.id or 0 for contestant in contestants(arena))
     if len(able) < 2:
-        raise UsageError("No two models can draw here just now; an own prompt needs two. Vote on the arena's prompts.")
+        said = "No two models can draw here just now; an own prompt needs two. Vote on the arena's prompts."
+        raise UsageError(" ".join(filter(None, [said, left_out(arena)])))
     return [*combinations(able, 2)]
 
 
 def contestants(arena: Arena) -> list[Contestant]:
     """Those that can draw any prompt here: not retired, let through by the gate, with a backend of this installation,
-    and with weights that are known to load: shipped in a package, or used here before."""
+    with weights that are known to load: shipped in a package, or used here before; and without those that cost money,
+    unless the day's limit allows for them (see `own_spending`)."""
+    return [*own_spending.allowed(arena, _loadable(arena)).able]
+
+
+def left_out(arena: Arena) -> str:
+    """Tells a visitor why models that cost money do not draw; "" where none is left out."""
+    return own_spending.allowed(arena, _loadable(arena)).sentence
+
+
+def _loadable(arena: Arena) -> list[Contestant]:
     used, known = arena.store.prompts_with_images(), known_names("backend", BACKENDS)
     able = {
         one.id or 0: one
@@ -146,6 +158,11 @@ def standing(arena: Arena, voter_id: str) -> Standing:
         return Standing(queue.newest(voter_id))
     wake(arena)
     return Standing(request, queue.ahead(request.id))
+
+
+def is_expired(request: OwnPrompt) -> bool:
+    """Whether its pair waited too long to take a vote: counted from when it was asked for, a little before the draw."""
+    return datetime.now(UTC) - request.at > battles.LIFETIME
 
 
 def withdraw(arena: Arena, voter_id: str) -> None:
@@ -224,16 +241,18 @@ class SideFailed(Exception):
 def serve(arena: Arena, queue: OwnPrompts, request: OwnPrompt, loaded: Loaded) -> None:
     """Two pictures and the battle; or the request fails with the side that did, and there is nothing to vote on."""
     by_id = {one.id: one for one in arena.store.contestants()}
-    both: list[Generation] = []
+    made: dict[int, Generation] = {}
+    sides = [request.left_id, request.right_id]
     try:
-        for contestant_id in (request.left_id, request.right_id):
-            both.append(_picture(arena, queue, request, by_id[contestant_id], loaded))
-            queue.made(request.id, len(both))
-        queue.ready(request.id, _battle(request, *both))
+        # In an order by chance: the page shows how far it is, and whose turn it is must not be told by the clock.
+        for contestant_id in SystemRandom().sample(sides, 2):
+            made[contestant_id] = _picture(arena, queue, request, by_id[contestant_id], loaded)
+            queue.made(request.id, len(made))
+        queue.ready(request.id, _battle(request, *(made[contestant_id] for contestant_id in sides)))
     except SideFailed as failed:
         queue.fail(request.id, str(failed))
     if Personal(arena.store).is_erased(request.voter_id):  # while it was drawn
-        personal.remove_pictures(arena, [side.image.sha256 for side in both if side.image])
+        personal.remove_pictures(arena, [one.image.sha256 for one in made.values() if one.image])
 
 
 def _picture(
@@ -247,8 +266,10 @@ def _picture(
         except (WeightsError, EnvironmentFault, UsageError, SettingsError) as error:
             print(error, file=sys.stderr)  # the log: the sentence may name folders of this machine
             raise SideFailed(f"{contestant.name} could not be loaded here") from error
+        if (budget := own_spending.budget(arena, contestant)) is None:
+            raise SideFailed(f"{contestant.name} costs money, and today's budget for such models is spent")
         try:
-            generation.make(arena, contestant, [Cell(request.prompt, request.seed)], backend)
+            generation.make(arena, contestant, [Cell(request.prompt, request.seed)], backend, budget)
         except EndpointError as error:
             print(error, file=sys.stderr)
             raise SideFailed(f"{contestant.name} is out of reach just now") from error

@@ -28,6 +28,7 @@ TAKEN_BACK = (
     "Your last vote is taken back. You have been told who made these two, so an answer now is kept, but counts on no "
     "leaderboard."
 )
+VOTED = "You had voted on that pair already, perhaps in another tab; your first vote counts."
 WITHDRAWN = "One of these two was withdrawn while you looked. Your vote is kept; the model meets nobody any more."
 
 
@@ -170,22 +171,31 @@ def perform_all(arena: Arena, voter_id: str, acts: Iterable[Act], sitting: Sitti
 
     What follows a failed one waits for it: a vote must not be taken back before it was cast.
     """
-    for act in acts:
-        if act.id in sitting.settled:
-            continue  # sent again while it was on its way; what was said of it stands
+    new = [act for act in acts if act.id not in sitting.settled]  # the others were sent again on their way
+    said: list[str] = []
+    for act in new:
         sitting.notice = ""
         try:
             act.perform(arena, voter_id, sitting)
         except DuplicateVote:
-            pass  # sent twice, or from another tab: the first one counts
+            sitting.notice = other_vote(arena, voter_id, act)
         except (VoteRefused, UsageError) as error:
             sitting.notice = (
                 f"{'That vote was not counted.' if isinstance(act, Vote) else 'That did not work.'} {error}"
             )
         except ArenaError as error:
-            sitting.notice = f"Your vote is kept and will be sent again. {error}"
-            return
+            said.append(f"Your vote is kept and will be sent again. {error}")
+            break
         sitting.settle(act.id)
+        said += [sitting.notice] if sitting.notice and sitting.notice not in said else []
+    if new:
+        sitting.notice = " ".join(said)
+
+
+def other_vote(arena: Arena, voter_id: str, act: Act) -> str:
+    """A sentence where another tab had said something else. The same again is a vote that was sent twice."""
+    first = battles.outcome_of(arena, voter_id, act.token) if isinstance(act, Vote) else None
+    return VOTED if isinstance(act, Vote) and first not in (None, act.outcome) else ""
 
 
 def nothing_left(arena: Arena, sitting: Sitting, category: str | None = None, names: bool = False) -> str:

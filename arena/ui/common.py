@@ -20,6 +20,9 @@ from arena.ui.ballots import Sitting
 
 COOKIE = "arena_voter"
 ADMIN = "admin"
+FIRST_STRONG, END_OF_ISOLATE = "\u2068", "\u2069"
+WITHOUT_DIRECTIONS = dict.fromkeys([0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+"""For str.translate: removes what turns the direction of the text that follows."""
 QUIET = "#8a837b"
 """The colour of lines that only guide the eye: seen on light and on dark."""
 LABEL_PIXELS = 140
@@ -93,6 +96,13 @@ def picture(url: str, alt: str, pixels: int) -> str:
 def plain(text: str) -> str:
     """The text with Markdown's signs escaped: names and messages are not markup."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|<>~:$])", r"\\\1", text)
+
+
+def quoted(text: str, longest: int = 60) -> str:
+    """A prompt in a sentence: shortened, on one line, and kept from turning the rest of it to read from the right."""
+    flat = " ".join(text.translate(WITHOUT_DIRECTIONS).split())
+    short = flat if len(flat) <= longest else f"{flat[: longest - 1].rstrip()}…"
+    return f"“{FIRST_STRONG}{short}{END_OF_ISOLATE}”"
 
 
 def empty_state(title: str, text: str) -> None:

@@ -12,8 +12,18 @@ from arena.errors import ArenaError
 from arena.services import battles, named, own_prompts
 from arena.services.own_prompts import Standing
 from arena.ui import vote
-from arena.ui.ballots import Sitting, perform_all, read_acts
-from arena.ui.common import empty_state, heading, picture, plain, said_plainly, the_arena, this_sitting, this_voter
+from arena.ui.ballots import Sitting, Undo, perform_all, read_acts
+from arena.ui.common import (
+    empty_state,
+    heading,
+    picture,
+    plain,
+    quoted,
+    said_plainly,
+    the_arena,
+    this_sitting,
+    this_voter,
+)
 from arena.ui.reveal import told
 from arena.ui.surface import offered
 from db.own_prompts import OwnPrompt, Stage
@@ -46,16 +56,24 @@ def draw(was_active: bool) -> None:
             draw_waiting(found, request)
             return
         if request is not None and request.token and not request.answered:
-            draw_pair(arena, request)
-            return
+            if not own_prompts.is_expired(request):
+                draw_pair(arena, request)
+                return
+            st.warning(
+                f"The pair for {plain(quoted(request.prompt.text, 80))} waited for you for more than "
+                f"{battles.LIFETIME.days} days and takes no vote any more. Ask again to see a new one.",
+                icon=":material/hourglass_disabled:",
+            )
         if request is not None and request.stage is Stage.FAILED:
             st.warning(
-                f"“{plain(short(request.prompt.text))}” came to nothing: {plain(request.reason)}. There is nothing to "
-                "vote on.",
+                f"{plain(quoted(request.prompt.text, 80))} came to nothing: {plain(request.reason)}. "
+                "There is nothing to vote on.",
                 icon=":material/error:",
             )
         elif request is not None and request.answered and request.token:
             draw_reveal(request)
+        if said := st.session_state.pop("own-said", None):
+            st.info(said, icon=":material/undo:")
         draw_form(arena)
 
 
@@ -70,7 +88,7 @@ def draw_form(arena: Arena) -> None:
         empty_state(
             "Nobody can draw here yet",
             "An own prompt needs two models that make pictures on this machine. Whoever runs this arena can load them "
-            "with `arena init` and `arena generate`.",
+            f"with `arena init` and `arena generate`. {own_prompts.left_out(arena)}",
         )
         return
     with st.form("own-prompt", border=True):
@@ -86,6 +104,7 @@ def what_happens(arena: Arena) -> str:
     counted = "counts on the leaderboard" if settings.own_prompts_count else "counts on **My board** alone"
     return (
         f"One at a time, {settings.own_prompts_per_hour} an hour, {settings.own_prompts_longest} characters at most. "
+        f"{own_prompts.left_out(arena)} "
         f"Your vote {counted}, under the category “own prompt”. Nobody else is shown your prompt; whoever runs this "
         "arena can read it, and **My board** deletes it."
     )
@@ -180,9 +199,33 @@ def draw_reveal(request: OwnPrompt) -> None:
         st.caption(plain(news["verdict"]))
         for column, side in zip(st.columns(2), news["sides"], strict=True):
             column.html(picture(side["image"], f"Picture by {side['name']}", 220))
-            column.text(f"{side['name']}\n{side['elo']} ({side['gain']})")
+            column.text(f"{side['name']}\n{side['elo']}" + (f" ({side['gain']})" if side["gain"] else ""))
+        if news["crowd"]:
+            st.text(news["crowd"])
         st.text(news["why"])
+        texts = {one["tag"]: one["text"] for one in news["tags"]}
+        key = f"reasons-{request.token}"
+        st.pills(
+            "Why? If you like to say", [*texts], selection_mode="multi", format_func=texts.__getitem__, key=key,
+            on_change=give_reasons, args=(request.token, key),
+        )  # fmt: skip
+        st.button("Take the vote back", icon=":material/undo:", on_click=take_back, args=(request.token,))
 
 
-def short(text: str, longest: int = 80) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+def give_reasons(token: str, key: str) -> None:
+    """Streamlit's callback. A reason is only ever added; the same again is kept once."""
+    with said_plainly():
+        arena = the_arena()
+        for tag in st.session_state[key]:
+            battles.tag(arena, this_voter(arena), token, tag)
+
+
+def take_back(token: str) -> None:
+    """Streamlit's callback: the vote stops counting, and the pair comes back with names, on Vote."""
+    sitting = this_sitting()
+    with said_plainly():
+        arena = the_arena()
+        perform_all(arena, this_voter(arena), [Undo(uuid4().hex, token)], sitting)
+    if sitting.notice:
+        st.session_state["own-said"] = f"{sitting.notice} The pair waits for you on **Vote**."
+        sitting.notice = ""

@@ -7,7 +7,7 @@ from typing import Any
 from arena.domain import Outcome, ReasonTag, Side
 from arena.services.battles import Crowd, Reveal, RevealedSide
 from arena.services.named import Answered
-from arena.ui.common import picture_url
+from arena.ui.common import picture_url, quoted
 
 VERDICTS = {
     Outcome.LEFT: "You chose A",
@@ -23,6 +23,7 @@ TAGS = {
     ReasonTag.AESTHETICS: "Beauty",
     ReasonTag.TEXT: "Text in it",
 }
+OWN_BOARD_ONLY = "Votes on own prompts count on My board alone here, so no rating moves."
 OFF_THE_BOARD = "The names were shown, so this answer is kept, and counts on no leaderboard."
 
 
@@ -36,7 +37,7 @@ def told_of_vote(reveal: Reveal) -> dict[str, Any]:
     sides = [side_told(reveal, Side.LEFT), side_told(reveal, Side.RIGHT)]
     return {
         "token": reveal.token,
-        "verdict": f"{verdict(reveal.outcome, reveal.swapped)} for “{shortened(reveal.prompt)}” · {count}",
+        "verdict": f"{verdict(reveal.outcome, reveal.swapped)} for {quoted(reveal.prompt)} · {count}",
         "sides": sides[::-1] if reveal.swapped else sides,
         "why": why(reveal),
         "crowd": crowd_told(reveal.crowd),
@@ -53,7 +54,7 @@ def told_of_answer(answered: Answered) -> dict[str, Any]:
     ]
     return {
         "token": pair.token,
-        "verdict": f"{verdict(answered.outcome, answered.swapped)} for “{shortened(pair.prompt)}”",
+        "verdict": f"{verdict(answered.outcome, answered.swapped)} for {quoted(pair.prompt)}",
         "sides": sides[::-1] if answered.swapped else sides,
         "why": OFF_THE_BOARD,
         "crowd": "",
@@ -77,14 +78,16 @@ def side_told(reveal: Reveal, side: Side) -> dict[str, str]:
     one = reveal.left if side is Side.LEFT else reveal.right
     return {
         "name": one.name,
-        "elo": f"{one.elo_before:.1f} → {one.elo_after:.1f}",
-        "gain": marked(one.elo_after - one.elo_before),
+        "elo": f"{one.elo_before:.1f} → {one.elo_after:.1f}" if reveal.counts else f"{one.elo_before:.1f}",
+        "gain": marked(one.elo_after - one.elo_before) if reveal.counts else "",
         "image": picture_url(reveal.token, side),
     }
 
 
 def why(reveal: Reveal) -> str:
     """One sentence with this pair's own numbers: the gain is K (S − E)."""
+    if not reveal.counts:
+        return OWN_BOARD_ONLY
     if reveal.outcome in (Outcome.LEFT, Outcome.RIGHT):
         winner = reveal.left if reveal.outcome is Outcome.LEFT else reveal.right
         return why_won(winner, reveal.k_factor)
@@ -127,8 +130,3 @@ def signed(points: float) -> str:
     if abs(points) < 0.05:
         return "±0.0"
     return f"{'+' if points > 0 else '−'}{abs(points):.1f}"
-
-
-def shortened(text: str, longest: int = 60) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= longest else f"{flat[: longest - 1].rstrip()}…"

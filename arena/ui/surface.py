@@ -12,6 +12,7 @@ from arena.services import battles, named
 from arena.ui.ballots import Sitting, nothing_left
 from arena.ui.common import picture_url
 from arena.ui.reveal import told
+from db.named import last_vote
 
 QUEUE = 8
 REFILL_BELOW = 4
@@ -36,6 +37,7 @@ def surface_data(arena: Arena, voter_id: str, sitting: Sitting, place: Place | N
         "stamp": uuid4().hex,  # Streamlit hands the same data over again whenever it draws the element anew
         "place": {"category": place.category, "names": place.names},
         "categories": [*categories, place.category] if unknown else categories,
+        "last": None if place.names else last_vote(arena.store, voter_id),  # which an undo would take back
         **news(arena, voter_id, sitting, place),
     }
 

@@ -18,6 +18,9 @@ KEY = "surface"
 NAMES = "names"
 FOLDER = Path(__file__).with_name("vote_component")
 
+WIDE = "<style>[data-testid=stMainBlockContainer]{max-width:1560px}</style>"
+"""A large screen is for large pictures."""
+
 surface = st.components.v2.component(
     "arena_vote",
     html=(FOLDER / "vote.html").read_text(encoding="utf-8"),
@@ -30,6 +33,7 @@ def page() -> None:
     if st.query_params.get("ui") == "basic":
         vote_basic.page()
     else:
+        st.html(WIDE)
         draw_surface()
 
 

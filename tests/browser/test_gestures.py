@@ -77,6 +77,22 @@ def test_an_undone_vote_comes_back_after_a_reload_too(voter: Voter) -> None:
     assert voter.shown() == returned
 
 
+def test_a_vote_from_before_a_reload_is_taken_back(voter: Voter) -> None:
+    voter.open()
+    voted = voter.press("ArrowLeft")
+    voter.settled()
+    voter.page.reload()
+    waiting = voter.shown()
+    counted = len(voter.server.arena.store.voted_pairs())
+    voter.page.keyboard.press("u")
+    voter.page.get_by_text("Your last vote is taken back.").wait_for(timeout=PATIENCE)
+    returned = voter.shown(other_than=waiting)
+    assert [name.strip(" ·") for name in voter.page.locator(".by").all_text_contents()] == names_of(voter, voted)
+    assert len(voter.server.arena.store.voted_pairs()) == counted - 1
+    voter.page.keyboard.press("s")
+    assert voter.shown(other_than=returned) == waiting
+
+
 def test_a_skip_is_taken_back_and_the_pair_is_still_blind(voter: Voter) -> None:
     voter.open()
     skipped = voter.press("s")
@@ -159,6 +175,39 @@ def test_reasons_are_kept_with_the_vote_and_delay_nothing(voter: Voter) -> None:
     assert voter.page.locator('.tags [aria-pressed="true"]').count() == 2
 
 
+def test_a_reason_is_never_given_to_another_vote_than_the_one_that_is_told(voter: Voter) -> None:
+    """After a further vote what is told is of the earlier one, until the answer comes; reasons wait for it too."""
+    voter.open()
+    voter.press("ArrowLeft")
+    voter.page.locator(".tags button").first.wait_for(timeout=PATIENCE)
+    voter.settled()
+    voter.page.route("**/vote/acts", lambda route: None)  # on its way for as long as one likes
+    voter.press("ArrowRight")
+    assert voter.page.locator(".tags button:disabled").count() == 4
+    voter.page.keyboard.press("1")
+    voter.page.unroute("**/vote/acts")
+    voter.page.locator(".tags button:not(:disabled)").first.wait_for(timeout=PATIENCE)
+    voter.page.keyboard.press("2")
+    voter.settled()
+    one, two = (vote.id or 0 for vote in voter.votes())
+    tags = Voting(voter.server.arena.store).tags()
+    assert one not in tags and tags[two] == [ReasonTag.REALISM]
+
+
+def test_arrows_vote_again_after_a_choice_with_the_mouse(voter: Voter) -> None:
+    voter.open()
+    voter.shown()
+    select = voter.page.get_by_label("Category of the prompts")
+    select.dispatch_event("pointerdown")
+    select.focus()
+    select.select_option("calm")
+    voter.page.locator('.surface[data-category="calm"]').wait_for(timeout=PATIENCE)
+    token = voter.press("ArrowDown")
+    voter.settled()
+    assert [vote.battle_id for vote in voter.votes()] == voter.battle_ids([token])
+    assert "category=calm" in voter.page.url
+
+
 def test_a_category_stands_in_the_address_and_holds_its_own_pairs(voter: Voter) -> None:
     voter.open()
     voter.shown()
@@ -225,12 +274,23 @@ def test_a_swipe_votes_and_a_tap_enlarges_on_a_phone(voter: Voter) -> None:
         voter.settled()
         assert [vote.battle_id for vote in voter.votes()] == voter.battle_ids([first, second, third])
         assert [vote.outcome for vote in voter.votes()] == ["left", "right", "tie"]
+        magnify(voter, 2)
+        swipe(voter, dx=-120)  # moves the enlarged page about
+        voter.page.wait_for_timeout(300)
+        magnify(voter, 1)
         enlarge_by_tap(voter)
         assert voter.page.locator(".surface").get_attribute("data-token") == fourth
         wide = voter.page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
         assert wide <= 390
     finally:
         phone.close()
+
+
+def magnify(voter: Voter, times: float) -> None:
+    """As two fingers do."""
+    session = voter.page.context.new_cdp_session(voter.page)
+    session.send("Emulation.setPageScaleFactor", {"pageScaleFactor": times})
+    voter.page.wait_for_function(f"Math.abs(visualViewport.scale - {times}) < 0.1", timeout=PATIENCE)
 
 
 def enlarge_by_tap(voter: Voter, tries: int = 8) -> None:

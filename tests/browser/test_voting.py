@@ -242,7 +242,7 @@ def secrets_of(server: Server) -> list[str]:
     for contestant in arena.store.contestants():
         told += [contestant.fingerprint, contestant.fingerprint[:12]]
         for image in [one.image for one in arena.store.generations(contestant.id or 0) if one.image]:
-            shown = hashlib.sha256(display.rendition(arena, image, display.Size.PAIR)).hexdigest()
+            shown = hashlib.sha256(display.rendition(arena, image.sha256, display.Size.PAIR)).hexdigest()
             told += [image.sha256, image.sha256[:12], shown, shown[:12]]
     return told
 

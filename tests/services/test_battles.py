@@ -12,7 +12,7 @@ from arena.bootstrap import Arena, open_arena
 from arena.domain import Outcome, VoterKind
 from arena.errors import DuplicateVote, UnknownBattle, UsageError
 from arena.rating import elo
-from arena.services import battles, leaderboard, voters
+from arena.services import battles, leaderboard, moderation, voters
 from arena.settings import Settings
 from tests.conftest import fill_with_swatches
 from tests.services import voter_process
@@ -113,6 +113,16 @@ def test_an_excluded_vote_stays_in_the_ledger_and_leaves_the_board(seeded: Arena
     board = leaderboard.leaderboard(seeded)
     assert (board.votes, len(seeded.store.votes())) == (1, 2)
     assert {r.contestant_id: r.elo for r in board.rows if r.votes} == elo.replay(seeded.store.voted_pairs(), 32.0)
+
+
+def test_an_excluded_voter_is_told_what_the_vote_would_have_moved(seeded: Arena) -> None:
+    """What is kept aside moves nothing, and who sends it is not told so."""
+    one, two = battles.open_battles(seeded, VOTER, n=2)
+    battles.vote(seeded, VOTER, one.token, "left")
+    moderation.exclude_voter(seeded, moderation.Admin("Ada"), VOTER, "a test")
+    told = battles.vote(seeded, VOTER, two.token, "left")
+    assert told.counts and told.left.elo_after - told.left.elo_before == pytest.approx(32 * (1 - told.left.expected))
+    assert leaderboard.leaderboard(seeded).votes == 0
 
 
 def test_a_judges_votes_are_not_on_the_peoples_board(seeded: Arena) -> None:

@@ -19,7 +19,7 @@ from arena.errors import UsageError
 from arena.services import battles, leaderboard, moderation, own_prompts, personal, runs
 from arena.services.moderation import Admin
 from arena.settings import Settings, load_settings
-from db.own_prompts import KILLED, OwnPrompts, Stage
+from db.own_prompts import KILLED, OwnPrompt, OwnPrompts, Stage
 from db.schema import OwnPromptRow
 from tests.conftest import fill_with_swatches
 
@@ -82,7 +82,8 @@ def test_where_own_prompts_do_not_count_the_vote_is_kept_aside(seeded: Arena, se
     arena = open_arena(settings.model_copy(update={"own_prompts_count": False}))
     own_prompts.ask(arena, ME, "a bear")
     work(arena)
-    battles.vote(arena, ME, (OwnPrompts(arena.store).newest(ME)).token or "", Outcome.TIE)
+    told = battles.vote(arena, ME, (OwnPrompts(arena.store).newest(ME)).token or "", Outcome.LEFT)
+    assert not told.counts
     assert leaderboard.leaderboard(arena).votes == 0 and arena.store.judges() == []
     assert dict(moderation.uncounted(arena)) == {"on a prompt of the voter's own, which do not count here": 1}
     assert personal.mine(arena, ME).votes == 1
@@ -259,6 +260,35 @@ def test_who_is_erased_while_it_is_drawn_leaves_no_picture(seeded: Arena, monkey
     work(seeded)
     assert {path for path in seeded.blobs.folder.rglob("*") if path.is_file()} == {p for p in before if p.is_file()}
     assert stage(seeded) is Stage.FAILED and "my secret" not in str(seeded.store.prompt(7))
+
+
+@pytest.mark.usefixtures("nobody_works")
+def test_which_side_is_drawn_first_is_chance(
+    seeded: Arena, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page shows how far it is: in one order always, the clock would tell a quick side from a slow one."""
+    arena = open_arena(settings.model_copy(update={"own_prompts_per_hour": 1000}))
+    drawn: list[int] = []
+    picture = own_prompts._picture
+
+    def noted(arena_: Arena, queue: OwnPrompts, request: OwnPrompt, contestant: Contestant, *rest: object) -> object:
+        drawn.append(contestant.id or 0)
+        return picture(arena_, queue, request, contestant, *rest)
+
+    monkeypatch.setattr(own_prompts, "_picture", noted)
+    first = Counter[str]()
+    for n in range(20):
+        own_prompts.ask(arena, ME, f"a bear {n}")
+        work(arena)
+        request = OwnPrompts(arena.store).newest(ME)
+        assert request is not None and sorted(drawn) == sorted((request.left_id, request.right_id))
+        battle = arena.store.battle(request.token or "")
+        assert (battle.left.contestant_id, battle.right.contestant_id) == (request.left_id, request.right_id)
+        first["left" if drawn[0] == request.left_id else "right"] += 1
+        battles.skip(arena, ME, request.token or "")
+        drawn.clear()
+    assert first["left"] and first["right"]  # the same 20 times: twice in a million
+    arena.store.engine.dispose()
 
 
 @pytest.mark.usefixtures("nobody_works")

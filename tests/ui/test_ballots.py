@@ -15,6 +15,7 @@ from arena.ui import ballots
 from arena.ui.ballots import (
     MOST_ACTS,
     TAKEN_BACK,
+    VOTED,
     Report,
     Sitting,
     Skip,
@@ -105,6 +106,33 @@ def test_a_refused_vote_is_settled_with_a_sentence_and_voting_goes_on(seeded: Ar
     perform_all(seeded, VOTER, [vote(battle.token)], sitting)
     assert sitting.notice == ""
     assert [vote.voter_id for vote in seeded.store.votes()] == [VOTER]
+
+
+def test_what_is_refused_is_said_also_where_further_acts_came_with_it(seeded: Arena) -> None:
+    one, two = battles.open_battles(seeded, VOTER, n=2)
+    sitting = Sitting()
+    perform_all(seeded, VOTER, [vote("forged"), vote(one.token), Skip("s", two.token)], sitting)
+    assert sitting.notice.startswith("That vote was not counted.") and len(seeded.store.votes()) == 1
+
+
+def test_another_vote_on_the_same_pair_is_said_and_the_same_again_is_not(seeded: Arena) -> None:
+    (battle,) = battles.open_battles(seeded, VOTER, n=1)
+    perform_all(seeded, VOTER, [vote(battle.token)], Sitting())
+    same, other = Sitting(), Sitting()
+    perform_all(seeded, VOTER, [vote(battle.token)], same)
+    perform_all(seeded, VOTER, [vote(battle.token, Outcome.RIGHT)], other)
+    assert (same.notice, other.notice) == ("", VOTED)
+    assert [one.outcome for one in seeded.store.votes()] == [Outcome.LEFT]
+
+
+def test_the_last_vote_can_be_taken_back_after_a_reload(seeded: Arena) -> None:
+    one, two = battles.open_battles(seeded, VOTER, n=2)
+    assert surface_data(seeded, VOTER, Sitting())["last"] is None
+    perform_all(seeded, VOTER, [vote(one.token), vote(two.token)], Sitting())
+    assert surface_data(seeded, VOTER, Sitting())["last"] == two.token
+    assert surface_data(seeded, VOTER, Sitting(), Place(names=True))["last"] is None
+    perform_all(seeded, VOTER, [Undo("u", two.token)], Sitting())
+    assert surface_data(seeded, VOTER, Sitting())["last"] == one.token
 
 
 def test_an_act_that_failed_stays_open_and_what_follows_waits_for_it(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from arena.bootstrap import Arena
-from arena.domain import RunKind
+from arena.domain import Outcome, ReasonTag, RunKind
 from arena.services import battles, own_prompts, runs, voters
 from arena.ui import common, own_prompt
-from arena.ui.ballots import Sitting
+from arena.ui.ballots import Sitting, Vote, perform_all
 from db.own_prompts import OwnPrompts
+from db.voting import Voting
 from tests.ui.test_pages import text_of
 
 Serve = Callable[..., AppTest]
@@ -79,6 +81,34 @@ def test_the_surface_is_told_this_pair_blind_and_then_who_it_was(serve: Serve, s
     assert not page.exception and not page.error and not page.text_area
     battles.vote(seeded, me, request.token, "left")
     assert serve(seeded, "own_prompt").text_area
+
+
+def test_reasons_and_undo_stand_with_the_reveal(serve: Serve, seeded: Arena, me: str) -> None:
+    own_prompts.ask(seeded, me, "a bear")
+    work(seeded)
+    token = (own_prompts.standing(seeded, me).request or pytest.fail()).token or ""
+    page = serve(seeded, "own_prompt")
+    sitting = Sitting()
+    perform_all(seeded, me, [Vote("1", token, Outcome.LEFT)], sitting)
+    page.session_state["sitting"] = sitting
+    page.run()
+    page.pills[0].set_value(["realism"]).run()
+    assert not page.exception and not page.error
+    [vote] = seeded.store.votes(me)
+    assert Voting(seeded.store).tags() == {vote.id: [ReasonTag.REALISM]}
+    next(button for button in page.button if button.label == "Take the vote back").click().run()
+    assert "waits for you on **Vote**" in page.info[0].value and seeded.store.voted_pairs() == []
+
+
+def test_a_pair_that_waited_too_long_gives_way_to_a_new_prompt(
+    serve: Serve, seeded: Arena, me: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_prompts.ask(seeded, me, "a bear")
+    work(seeded)
+    assert not serve(seeded, "own_prompt").text_area
+    monkeypatch.setattr(battles, "LIFETIME", timedelta(seconds=-1))
+    page = serve(seeded, "own_prompt")
+    assert page.text_area and not page.exception and "takes no vote any more" in page.warning[0].value
 
 
 def test_an_arena_without_makers_says_what_to_do(serve: Serve, arena: Arena) -> None:

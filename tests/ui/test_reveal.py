@@ -9,7 +9,8 @@ import pytest
 from arena.domain import Outcome
 from arena.rating import elo
 from arena.services.battles import Crowd, Reveal, RevealedSide
-from arena.ui.reveal import marked, shortened, signed, told, why
+from arena.ui.common import quoted
+from arena.ui.reveal import OWN_BOARD_ONLY, marked, signed, told, why
 
 
 def reveal(outcome: Outcome, left: float = 900.0, right: float = 1000.0, k: float = 32.0) -> Reveal:
@@ -70,5 +71,16 @@ def test_the_share_of_people_who_agree() -> None:
 def test_small_words() -> None:
     assert [signed(x) for x in (14.83, -14.83, 0.01, -0.01)] == ["+14.8", "−14.8", "±0.0", "±0.0"]
     assert [marked(x) for x in (14.83, -14.83, 0.01)] == ["▲ +14.8", "▼ −14.8", "■ ±0.0"]
-    assert shortened("a  b\nc") == "a b c"
-    assert len(shortened("word " * 100)) <= 60
+    assert quoted("a  b\nc") == "“\u2068a b c\u2069”"
+    assert len(quoted("word " * 100)) <= 64
+
+
+def test_a_prompt_does_not_turn_the_sentence_around_it() -> None:
+    """Hebrew stays as it is typed; signs that would turn what follows it are gone, and its end is marked."""
+    assert quoted("דובי \u202egnihton\u2067 ") == "“\u2068דובי gnihton\u2069”"
+
+
+def test_a_vote_that_moves_no_rating_is_told_so() -> None:
+    news = told(replace(reveal(Outcome.LEFT), counts=False))
+    assert news["why"] == OWN_BOARD_ONLY
+    assert [(side["elo"].count("→"), side["gain"]) for side in news["sides"]] == [(0, "")] * 2

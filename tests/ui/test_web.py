@@ -13,10 +13,11 @@ from starlette.testclient import TestClient
 
 from arena.bootstrap import Arena
 from arena.errors import DatabaseError
-from arena.services import battles, gallery, judging, voters
+from arena.services import battles, display, gallery, judging, voters
 from arena.services.judging import Request as Judging
 from arena.web.routes import routes
 from arena.web.voter_cookie import middleware
+from db.verdicts import Verdicts
 
 HTML = {"Accept": "text/html,*/*"}
 
@@ -107,11 +108,19 @@ def test_without_a_database_the_page_still_loads_to_say_so() -> None:
     assert answer.status_code == 200 and "set-cookie" not in answer.headers
 
 
+def verdict_image(arena: Arena, side: str) -> str:
+    verdict = Verdicts(arena.store).verdict(1)
+    assert verdict is not None
+    return {"left": verdict.left, "right": verdict.right}[side]
+
+
 def test_an_image_of_a_verdict_is_served_by_a_number_with_nothing_that_names_it(seeded: Arena) -> None:
     judging.run(seeded, Judging("scripted", limit=1))
     answers = [client(seeded).get(f"/verdict/1/{side}") for side in ("left", "right")]
     for answer, side in zip(answers, ("left", "right"), strict=True):
         assert (answer.content, answer.headers["content-type"]) == gallery.picture(seeded, 1, side)
+        assert answer.content.startswith(display.alone(seeded, verdict_image(seeded, side)).rstrip(b"\0"))
+        assert len(answer.content) % display.STEP == 0 and answer.headers["content-type"] == "image/jpeg"
         assert set(answer.headers) == {
             "cache-control", "content-length", "content-type", "cross-origin-resource-policy", "x-content-type-options"
         }  # fmt: skip

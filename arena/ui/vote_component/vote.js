@@ -65,7 +65,11 @@ class Surface {
     for (const button of this.el.querySelectorAll("[data-outcome]")) button.onclick = () => this.press(button.dataset.outcome);
     for (const button of this.el.querySelectorAll("[data-tool]")) button.onclick = () => this.use(button.dataset.tool);
     for (const frame of this.frames) frame.onclick = () => this.swiped || this.enlarge(frame.dataset.side);
-    for (const select of this.el.querySelectorAll("select")) select.onchange = () => this.choose();
+    for (const select of this.el.querySelectorAll("select")) {
+      select.onpointerdown = () => (this.pointed = true);
+      select.onkeydown = () => (this.pointed = false);
+      select.onchange = () => this.choose(select);
+    }
     this.$(".pair").addEventListener("pointerdown", (event) => this.touch(event));
     this.$(".pair").addEventListener("pointerup", (event) => this.lift(event));
     this.onKey = (event) => this.key(event);
@@ -94,6 +98,7 @@ class Surface {
     this.say(data.notice);
     if (data.reveal) this.tell(data.reveal);
     const reconnected = data.sitting && this.sitting !== data.sitting;
+    if (reconnected && data.last && !this.last && !this.unacked.length) this.last = { pair: blank(data.last), did: "vote" };
     this.sitting = data.sitting ?? this.sitting;
     if (reconnected) this.flush();
     this.advance();
@@ -175,6 +180,7 @@ class Surface {
     }
     this.known.add(offer.token);
     Object.assign(pair, offer);
+    if (!pair.images) this.load(pair);
     if (pair === this.shown) this.show(pair);
   }
 
@@ -338,6 +344,8 @@ class Surface {
     const outcome = pair.swapped ? (OTHER[choice] ?? choice) : choice;
     if (choice === "skip") this.cast({ do: "skip", token: pair.token });
     else this.cast({ do: "vote", token: pair.token, outcome, seconds, swapped: pair.swapped });
+    // What is still told is of an earlier vote: a reason given now might be meant for this one.
+    for (const button of this.el.querySelectorAll(".tags button")) button.disabled ||= choice !== "skip";
     this.offer();
   }
 
@@ -390,7 +398,9 @@ class Surface {
     this.cast({ do: "report", token: pair.token, reason, side: place === "both" ? null : onScreen(pair, place) });
   }
 
-  choose() {
+  // Who chose with a pointer wants the arrows to vote again; on the keyboard they go on choosing.
+  choose(select) {
+    if (this.pointed) select.blur();
     this.go({ category: this.$(".category").value || null, names: this.$(".mode").value === "names" });
   }
 
@@ -402,6 +412,7 @@ class Surface {
 
   lift(event) {
     if (!this.from || this.from.pointerId !== event.pointerId) return;
+    if (visualViewport.scale > 1.01) return; // a finger moves an enlarged page about
     const [dx, dy] = [event.clientX - this.from.clientX, event.clientY - this.from.clientY];
     this.swiped = Math.abs(dx) > SWIPE_PX && Math.abs(dx) > 2 * Math.abs(dy);
     if (this.swiped) this.press(dx < 0 ? "left" : "right");
@@ -504,6 +515,11 @@ class Report {
     event.preventDefault();
     this.choose(button);
   }
+}
+
+// A pair voted on before this page was loaded: only an undo brings back its prompt and pictures.
+function blank(token) {
+  return { token, prompt: "", left: "", right: "", names: null, undone: null, images: null, tries: 0, swapped: false };
 }
 
 // New nodes for each pair: old ones would move when a name comes beside the letter.
