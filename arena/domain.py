@@ -401,12 +401,14 @@ class Protocol:
 
 
 class ImageValue(NamedTuple):
-    """What a score of single images says of one of them: a value, or unscored with a reason."""
+    """What a score of single images says of one of them: a value, or unscored with a reason; `parts` of the value
+    where it has some, such as the levels of a rubric."""
 
     sha256: str
     prompt_id: int
     value: float | None = None
     unscored: str | None = None
+    parts: Mapping[str, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

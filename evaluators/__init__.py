@@ -10,4 +10,6 @@ EVALUATORS = {
     "pickscore": "evaluators.alignment.score:pickscore",
     "hpsv2.1": "evaluators.alignment.score:hpsv2_1",
     "aesthetic-laion-v2": "evaluators.alignment.score:aesthetic_laion",
+    "vqascore": "evaluators.judge.pointwise:vqascore",
+    "rubric": "evaluators.judge.pointwise:rubric",
 }

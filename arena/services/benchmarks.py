@@ -18,7 +18,7 @@ import numpy as np
 
 from arena.domain import Contestant, Generation, Prompt, Protocol, Run, RunKind, RunState, Score, fingerprint
 from arena.errors import UsageError, WeightsError
-from arena.services import runs
+from arena.services import judge_scores, runs
 from arena.services.teddies import rendered, scenes_of
 from evaluators.alignment import recipes as text_image
 from evaluators.alignment.score import TextImageScore
@@ -26,6 +26,7 @@ from evaluators.distribution.audit import ImageFacts, audit, look
 from evaluators.distribution.measure import Figure, Measurement, Setup, difference, measure  # torch only when it runs
 from evaluators.distribution.recipes import METRICS, MetricRecipe, feature_recipe, metric_recipe
 from evaluators.images import decode
+from evaluators.judge import pointwise
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
@@ -37,9 +38,12 @@ REFERENCE_SEED = 0
 DEFAULT_N_REAL = 500
 DEFAULT_METRICS = ("fid-clean@1", "kid@1")
 FIGURES = ("precision", "recall", "density", "coverage")
-TEXT_IMAGE = {recipe.id: recipe for recipe in text_image.RECIPES.values()}
+ImageRecipe = text_image.Recipe | pointwise.JudgeRecipe
+TEXT_IMAGE: dict[str, ImageRecipe] = {
+    recipe.id: recipe for recipe in (*text_image.RECIPES.values(), *pointwise.RECIPES.values())
+}
 """Scores of single images, by id: they need prompts and no reference set."""
-HIGHER_IS_BETTER = frozenset(FIGURES) | text_image.RECIPES.keys()
+HIGHER_IS_BETTER = frozenset(FIGURES) | text_image.RECIPES.keys() | pointwise.RECIPES.keys()
 KEPT = 2000
 """So many scores are looked through, the newest, for what the page shows."""
 
@@ -128,7 +132,7 @@ def contestants(arena: Arena) -> list[Contestant]:
     return arena.store.contestants()
 
 
-def offered(arena: Arena) -> tuple[list[MetricRecipe | text_image.Recipe], list[tuple[str, str]]]:
+def offered(arena: Arena) -> tuple[list[MetricRecipe | ImageRecipe], list[tuple[str, str]]]:
     """The arena's own metrics whose weights are here, and (id, what it needs) of the others."""
     usable, missing = [], []
     for recipe in (*METRICS.values(), *TEXT_IMAGE.values()):
@@ -257,8 +261,11 @@ def _subject(request: Request) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} others"
 
 
-def _find_weights(arena: Arena, recipe: MetricRecipe | text_image.Recipe) -> None:
+def _find_weights(arena: Arena, recipe: MetricRecipe | ImageRecipe) -> None:
     """Raises WeightsError where they are not on this machine."""
+    if isinstance(recipe, pointwise.JudgeRecipe):
+        judge_scores.check(arena)
+        return
     if isinstance(recipe, MetricRecipe):
         _setup(arena).extractor(recipe, download=False)
         return
@@ -323,6 +330,8 @@ def _text_image_scores(arena: Arena, run: Run, request: Request, report: runs.Re
 
 def _text_image_score(arena: Arena, run: Run, metric: str, images: _Images, report: runs.Report) -> Score:
     recipe, contestant = TEXT_IMAGE[metric], images.contestant
+    if isinstance(recipe, pointwise.JudgeRecipe):
+        return judge_scores.score(arena, run, recipe, contestant, images.prompts, images.generations, report)
     evaluator = TextImageScore(
         recipe.name,
         arena.settings.weights.get(recipe.weights),

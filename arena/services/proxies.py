@@ -259,10 +259,15 @@ def _scores(arena: Arena, votes: _Votes) -> Iterable[Proxy | None]:
     columns = benchmarks.columns(arena)
     of_one_name = Counter(column.metric for column in columns)
     for column in columns:
-        name = f"{column.metric} · {column.reference}" if of_one_name[column.metric] > 1 else column.metric
+        name = f"{column.metric} · {_which(column)}" if of_one_name[column.metric] > 1 else column.metric
         known = image_values(arena.store, column.metric, column.protocol.fingerprint)
         codes, note = _by_image(column, votes, known) if known.of else _by_model(column, votes)
         yield votes.held(name, f"{column.protocol.id} {column.protocol.fingerprint[:12]}", codes, note=note)
+
+
+def _which(column: Column) -> str:
+    """What tells columns of one metric apart: the reference set, or the judge who gave the values."""
+    return column.reference or str(column.protocol.settings.get("judge", "")).removeprefix("judge:")
 
 
 def _by_image(column: Column, votes: _Votes, known: ImageValues) -> tuple[Ints, str]:

@@ -86,8 +86,8 @@ class Judge:
         return f"judge:{self.model.name}@{self.fingerprint[:12]}"
 
     def protocol(self, name: str) -> Protocol:
-        """The protocol of a score of this judge, for example "vqascore"."""
-        return Protocol(name, VERSION, self.settings)
+        """The protocol of a score of this judge, for example "vqascore"; it names the judge, and holds its settings."""
+        return Protocol(name, VERSION, {"judge": self.voter_id, **self.settings})
 
     def compare(self, pairs: Sequence[Pair]) -> list[Verdict]:
         """Judges each pair in both orders."""

@@ -179,7 +179,9 @@ def test_there_must_be_something_to_measure(seeded: Arena) -> None:
 
 def test_only_metrics_with_weights_are_offered(arena: Arena) -> None:
     usable, missing = benchmarks.offered(arena)
-    assert [recipe.id for recipe in usable] == ["fid-clean@1", "kid@1", "fd-efficientnet-lite0@1", "prdc@1"]
+    assert [recipe.id for recipe in usable] == [
+        *("fid-clean@1", "kid@1", "fd-efficientnet-lite0@1", "prdc@1", "vqascore@1", "rubric@1")
+    ]
     assert [name for name, _ in missing] == [
         *("cmmd-u@1", "fd-dinov2@1", "fd-clip@1"),
         *("clipscore-l14@1", "clipscore-hessel@1", "pickscore@1", "hpsv2.1@1", "aesthetic-laion-v2@1"),
