@@ -84,6 +84,7 @@ def pressed(page: Page) -> None:
 
 
 def asked(page: Page) -> None:
+    page.wait_for_timeout(1500 * SETTINGS["own_prompts_idle"])  # a worker that is still there would be too quick
     page.get_by_label("Your prompt").fill(WISH)
     page.get_by_role("button", name="Draw it twice").click()
     page.get_by_text("Drawing").or_(page.get_by_text("You are next")).first.wait_for(timeout=PATIENCE)
