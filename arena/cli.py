@@ -85,10 +85,22 @@ def demo(
     """Everything in one go: init, generate what is missing, serve. Run it again to go on where it stopped."""
     settings = load_settings(data_dir=data_dir, port=port)
     _require_free_port(settings)
-    report = _generate(_init(settings), settings)
-    for name, reason in report.unavailable.items():
-        err.print(f"note: {name} stays out: {reason}", markup=False)
+    arena = _init(settings)
+    if free := _free(arena):  # an empty list would be all of them
+        for name, reason in _generate(arena, free).unavailable.items():
+            err.print(f"note: {name} stays out: {reason}", markup=False)
     _serve(settings)
+
+
+def _free(arena: Arena) -> list[str]:
+    """Contestants that this command draws with: it asks for no budget, so those that cost money stay out."""
+    from arena.services import generation
+
+    paying = {one.id for one in generation.paying(arena)}
+    for one in generation.plan(arena):
+        if one.id in paying:
+            err.print(f"note: {one.name} costs money; `arena generate --budget USD` makes its images.", markup=False)
+    return [one.name for one in generation.plan(arena) if one.id not in paying]
 
 
 @app.command()
@@ -137,6 +149,7 @@ def _serve(settings: Settings) -> None:
 @app.command()
 def generate(
     contestant: Annotated[list[str] | None, typer.Option(help="Only this contestant; may be repeated.")] = None,
+    prompts: Annotated[str, typer.Option(help="Only this prompt set: its name, or name@hash for an older one.")] = "",
     images_per_prompt: Annotated[int, typer.Option(min=1, help="How many seeds per prompt.")] = 1,
     retry_failed: Annotated[bool, typer.Option(help="Try again what failed before.")] = False,
     budget: Annotated[float | None, typer.Option(help="USD; stops before they would be overspent.")] = None,
@@ -147,9 +160,9 @@ def generate(
     settings = load_settings(data_dir=data_dir)
     arena = _open(settings)
     if dry_run:
-        _say_estimate(arena, contestant or (), images_per_prompt, retry_failed)
+        _say_estimate(arena, contestant or (), images_per_prompt, retry_failed, prompts)
         return
-    report = _generate(arena, settings, contestant or (), images_per_prompt, retry_failed, budget)
+    report = _generate(arena, contestant or (), images_per_prompt, retry_failed, prompts, budget)
     for name, reason in report.unavailable.items():
         err.print(f"arena: {name} stays out: {reason}", markup=False)
     if report.unspent:
@@ -158,10 +171,12 @@ def generate(
         raise typer.Exit(1)
 
 
-def _say_estimate(arena: Arena, names: list[str] | tuple[str, ...], per_prompt: int, retry_failed: bool) -> None:
+def _say_estimate(
+    arena: Arena, names: list[str] | tuple[str, ...], per_prompt: int, retry_failed: bool, prompt_set: str
+) -> None:
     from arena.services import generation
 
-    found = generation.estimate(arena, generation.plan(arena, names, per_prompt, retry_failed))
+    found = generation.estimate(arena, generation.plan(arena, names, per_prompt, retry_failed, prompt_set))
     table = Table(title=f"{sum(one.images for one in found):,} images are missing")
     for heading in ("Model", "Images", "Minutes", "from", "USD", "from"):
         table.add_column(heading, justify="left" if heading in ("Model", "from") else "right")
@@ -180,15 +195,15 @@ def _say_estimate(arena: Arena, names: list[str] | tuple[str, ...], per_prompt: 
 
 def _generate(
     arena: Arena,
-    settings: Settings,
     names: list[str] | tuple[str, ...] = (),
     images_per_prompt: int = 1,
     retry_failed: bool = False,
+    prompt_set: str = "",
     budget: float | None = None,
 ) -> generation.Report:
     from arena.services import display, generation
 
-    missing = generation.plan(arena, names, images_per_prompt, retry_failed)
+    missing = generation.plan(arena, names, images_per_prompt, retry_failed, prompt_set)
     total = sum(map(len, missing.values()))
     failed_before = sum(
         attempt.failure is not None for contestant in missing for attempt in arena.store.generations(contestant.id or 0)

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     own_prompts_loaded: Annotated[int, Field(ge=1)] = Field(
         default=4, description="models that this process keeps loaded at once"
     )
+    own_prompts_usd_per_day: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="USD that own prompts may cost in a day; where not set, no model that costs money draws"
+    )
     admin_token: str = Field(
         default="", repr=False, description="what admins log in with; better printed once by `arena admin-token`"
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, exists, func, or_, select
 
-from db.schema import GenerationRow
+from db.schema import GenerationRow, OwnPromptRow
 from db.store import Store
 
 
@@ -34,6 +36,46 @@ def spent(store: Store) -> list[Spent]:
     )  # fmt: skip
     with store._reading() as session:
         return [Spent(id, source, n, float(mp), float(usd)) for id, source, n, mp, usd in session.execute(query)]
+
+
+def between(store: Store, contestant_ids: Sequence[int], since: datetime, until: datetime | None) -> float:
+    """USD that attempts of these contestants cost in this time, as far as it is known; `until` None is now."""
+    query = select(func.coalesce(func.sum(GenerationRow.cost_usd), 0.0)).where(
+        GenerationRow.contestant_id.in_(contestant_ids), GenerationRow.at >= since
+    )
+    if until is not None:
+        query = query.where(GenerationRow.at <= until)
+    with store._reading() as session:
+        return float(session.scalar(query) or 0.0)
+
+
+class Drawn(NamedTuple):
+    """Attempts of one contestant at own prompts: how many, those of unknown cost among them, and USD of the others."""
+
+    contestant_id: int
+    attempts: int
+    unknown: int
+    usd: float
+
+
+def on_own_prompts(store: Store, since: datetime) -> list[Drawn]:
+    """What each contestant drew for voters' own prompts since then."""
+    asked = exists().where(
+        OwnPromptRow.prompt_id == GenerationRow.prompt_id, OwnPromptRow.seed == GenerationRow.seed,
+        or_(
+            OwnPromptRow.left_id == GenerationRow.contestant_id, OwnPromptRow.right_id == GenerationRow.contestant_id
+        ),
+    )  # fmt: skip
+    query = (
+        select(
+            GenerationRow.contestant_id, func.count(), func.count(GenerationRow.cost_usd),
+            func.coalesce(func.sum(GenerationRow.cost_usd), 0.0),
+        )
+        .where(GenerationRow.at >= since, asked)
+        .group_by(GenerationRow.contestant_id)
+    )  # fmt: skip
+    with store._reading() as session:
+        return [Drawn(id, n, n - known, float(usd)) for id, n, known, usd in session.execute(query)]
 
 
 def images(store: Store) -> dict[int, int]:

@@ -43,10 +43,15 @@ class Account:
     """One contestant's spending within a budget that it shares with others. Used from one thread."""
 
     def __init__(self, contestant: Contestant, price: Price | None, usd_per_hour: float | None, budget: Budget) -> None:
-        """`usd_per_hour` is what this machine costs, None unless it does the work; `price` may be None."""
+        """`usd_per_hour` is what this machine costs, None unless it does the work; `price` may be None.
+
+        `paid`: somebody else draws, or a price is known, and it is not 0. What this machine costs is no such payment.
+        """
         self.price, self.usd_per_hour, self.budget = price, usd_per_hour, budget
         self.pixels = pixels_of(contestant.settings)
-        self.free = price is None and usd_per_hour is None and runs_here(contestant)
+        here = runs_here(contestant)
+        self.free = price is None and usd_per_hour is None and here
+        self.paid = not here if price is None else price.at_most(1, " ") != 0.0
         self.dearest: float | None = None
         self.unknown = False
 
@@ -138,6 +143,12 @@ def accounts(arena: Arena, contestants: Sequence[Contestant], budget: Budget) ->
         one.id or 0: Account(one, price_of(prices, one.backend, one.settings), rate if runs_here(one) else None, budget)
         for one in contestants
     }
+
+
+def paying(arena: Arena, contestants: Sequence[Contestant]) -> list[Contestant]:
+    """Those of them whose images cost money, see `Account`. Raises SettingsError for a price table."""
+    held = accounts(arena, contestants, Budget())
+    return [one for one in contestants if held[one.id or 0].paid]
 
 
 def estimates(arena: Arena, missing: Mapping[Contestant, Sequence[str]]) -> list[Estimate]:

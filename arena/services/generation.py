@@ -9,22 +9,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arena.domain import DRAWS_NOTHING, Contestant, Generation, ImageRef, Prompt, Run, RunKind, RunState
-from arena.errors import (
-    ArenaError,
-    EndpointError,
-    EnvironmentFault,
-    SettingsError,
-    UsageError,
-    WeightsError,
-)
+from arena.errors import ArenaError, EndpointError, EnvironmentFault, UnknownName, UsageError
 from arena.services import accounts as accounting
-from arena.services import runs
+from arena.services import prompt_sets, runs
 from arena.services.drawing import Cell, Outcome, draw
 from arena.spending import Budget
+from db import costs as spent
+from db import prompt_sets as sets
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,6 +31,8 @@ if TYPE_CHECKING:
 
 KEEPERS = 4
 """Threads that encode and write images."""
+STILL_STORED = timedelta(minutes=5)
+"""So long after a run was closed its process may have stored what was under way."""
 MakeBackend = Callable[[Contestant], "Backend"]
 
 
@@ -79,11 +77,15 @@ def missing_cells(wanted: Sequence[Cell], attempts: Sequence[Generation], retry_
 
 
 def plan(
-    arena: Arena, names: Sequence[str] = (), images_per_prompt: int = 1, retry_failed: bool = False
+    arena: Arena,
+    names: Sequence[str] = (),
+    images_per_prompt: int = 1,
+    retry_failed: bool = False,
+    prompt_set: str = "",
 ) -> dict[Contestant, list[Cell]]:
     """What is missing, by contestant (all that are not retired unless named), of the prompts that are not retired.
 
-    Raises UnknownName and UsageError.
+    `prompt_set`: only the prompts of this set, see `_of_set`. Raises UnknownName and UsageError.
     """
     if images_per_prompt < 1:
         raise UsageError(f"images per prompt must be at least 1, got {images_per_prompt}.")
@@ -91,12 +93,34 @@ def plan(
     active = [one for one in arena.store.contestants() if one.id not in withdrawn.contestants]
     contestants = [_drawing(arena.store.contestant(name)) for name in names] or active
     prompts = [prompt for prompt in arena.store.prompts() if prompt.id not in withdrawn.prompts]
+    if prompt_set:
+        members = _of_set(arena, prompt_set)
+        prompts = [prompt for prompt in prompts if prompt.id in members]
     wanted = cells(prompts, images_per_prompt)
     return {
         contestant: missing_cells(wanted, arena.store.generations(contestant.id or 0), retry_failed)
         for contestant in contestants
         if contestant.backend not in DRAWS_NOTHING
     }
+
+
+def paying(arena: Arena, names: Sequence[str] = ()) -> list[Contestant]:
+    """Those whose images cost money, of the contestants that `plan` takes."""
+    withdrawn = arena.store.withdrawn().contestants
+    chosen = [one for one in arena.store.contestants() if (one.name in names if names else one.id not in withdrawn)]
+    return accounting.paying(arena, [one for one in chosen if one.backend not in DRAWS_NOTHING])
+
+
+def _of_set(arena: Arena, wanted: str) -> set[int]:
+    """The ids of a set's prompts: of `parti` the newest version, of `parti@0123456789ab` this one.
+
+    Raises UnknownName.
+    """
+    known = prompt_sets.listed(arena)
+    found = [one for one in known if wanted in (one.name, one.version)]
+    if not found:
+        raise UnknownName("prompt set", wanted, {one.version for one in known})
+    return {place.prompt_id for place in sets.places(arena.store, found[-1].id or 0)}
 
 
 def _drawing(contestant: Contestant) -> Contestant:
@@ -190,25 +214,54 @@ def said(report: Report) -> str:
 # In a process of its own
 
 
-def start(arena: Arena, names: Sequence[str] = (), images_per_prompt: int = 1, retry_failed: bool = False) -> int:
-    """Make what is missing in another process; returns the run's id. Raises UnknownName, UsageError where nothing is
-    missing, EnvironmentFault."""
-    total = sum(map(len, plan(arena, names, images_per_prompt, retry_failed).values()))
+def start(
+    arena: Arena,
+    names: Sequence[str] = (),
+    images_per_prompt: int = 1,
+    retry_failed: bool = False,
+    prompt_set: str = "",
+    budget_usd: float | None = None,
+) -> int:
+    """Make what is missing in another process; returns the run's id.
+
+    Raises UnknownName, UsageError where nothing is missing or the budget is none, EnvironmentFault.
+    """
+    _budget(budget_usd)
+    total = sum(map(len, plan(arena, names, images_per_prompt, retry_failed, prompt_set).values()))
     if not total:
         raise UsageError("Every picture is there; add prompts, models or seeds, or try the failed ones again.")
-    asked = {"names": list(names), "images_per_prompt": images_per_prompt, "retry_failed": retry_failed}
+    asked = {
+        "names": list(names), "images_per_prompt": images_per_prompt, "retry_failed": retry_failed,
+        "prompt_set": prompt_set, "budget_usd": budget_usd,
+    }  # fmt: skip
     return runs.start(arena, RunKind.GENERATE, f"{total} images", asked)
 
 
 def resume(arena: Arena, run_id: int) -> int:
-    """Start a run again that ended early; what it made is not made again."""
-    return start(arena, **runs.one(arena, run_id).parameters)
+    """Start a run again that ended early: what it made is not made again, and what it spent is not there any more.
+
+    Raises UsageError for a run that is at work, and for one whose budget is spent.
+    """
+    run = runs.one(arena, run_id)
+    if run.state is RunState.RUNNING:
+        raise UsageError(f"Run {run_id} is still at work.")
+    asked = dict(run.parameters)
+    limit = asked.get("budget_usd")
+    if limit is not None:
+        names = asked.get("names") or [one.name for one in arena.store.contestants()]
+        ids = [arena.store.contestant(name).id or 0 for name in names]
+        until = run.finished_at and run.finished_at + STILL_STORED
+        asked["budget_usd"] = limit - spent.between(arena.store, ids, run.started_at, until)
+        if asked["budget_usd"] <= 0:
+            raise UsageError(f"The budget of run {run_id}, {limit:g} USD, is spent; start another with its own budget.")
+    return start(arena, **asked)
 
 
 def job(arena: Arena, run: Run, tell: runs.Report) -> runs.Ended:
     """The job behind a run that `start` started."""
-    report = Report()
-    _fill(arena, plan(arena, **run.parameters), backends(arena), report, tell)
+    report, asked = Report(), dict(run.parameters)
+    budget = _budget(asked.pop("budget_usd", None))
+    _fill(arena, plan(arena, **asked), backends(arena), report, tell, budget=budget)
     return runs.Ended(said(report))
 
 
@@ -237,8 +290,8 @@ def _attempts(
     """Groups of attempts, each once it is stored; nothing when the backend does not load."""
     try:
         backend = make_backend(contestant)
-    except (WeightsError, EnvironmentFault, UsageError, SettingsError, EndpointError) as error:
-        report.unavailable[contestant.name] = str(error)
+    except Exception as error:  # whatever it raises, the other contestants go on
+        report.unavailable[contestant.name] = _reason(error)
         return
     made = 0
     try:
@@ -251,7 +304,17 @@ def _attempts(
     except EndpointError as error:
         report.unavailable[contestant.name] = str(error)
     finally:
-        getattr(backend, "close", lambda: None)()
+        try:
+            getattr(backend, "close", lambda: None)()
+        except Exception as error:
+            report.unavailable.setdefault(contestant.name, f"it does not close: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line; one that is not ours with its type."""
+    if isinstance(error, ArenaError):
+        return str(error)
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0]}"
 
 
 def _kept(arena: Arena, contestant: Contestant, groups: Iterator[list[Outcome]]) -> Iterator[list[Generation]]:
@@ -285,12 +348,15 @@ def _keep(
     return attempts
 
 
-def make(arena: Arena, contestant: Contestant, batch: Sequence[Cell], backend: Backend) -> list[Generation]:
+def make(
+    arena: Arena, contestant: Contestant, batch: Sequence[Cell], backend: Backend, budget: Budget | None = None
+) -> list[Generation]:
     """Make these cells with a loaded backend and store what came of each; also returned, without ids.
 
-    Raises EndpointError where no image can be had any more; what came before is stored.
+    What the budget does not allow is left out. Raises EndpointError where no image can be had any more; what came
+    before is stored.
     """
-    account = accounting.accounts(arena, [contestant], Budget())[contestant.id or 0]
+    account = accounting.accounts(arena, [contestant], budget or Budget())[contestant.id or 0]
     groups = draw(backend, batch, len(batch), account)
     return [attempt for attempts in _kept(arena, contestant, groups) for attempt in attempts]
 

@@ -11,7 +11,7 @@ import streamlit as st
 
 from arena.bootstrap import Arena
 from arena.domain import DRAWS_NOTHING, RunKind, Side
-from arena.errors import ArenaError
+from arena.errors import ArenaError, UsageError
 from arena.services import admin, benchmarks, exchange, generation, judging, moderation, own_prompts
 from arena.services import runs as jobs
 from arena.services.moderation import Admin, OpenReport, Preview
@@ -413,14 +413,22 @@ def downloaded() -> None:
 
 
 def draw_runs(arena: Arena, who: Admin) -> None:
-    names = [one.name for one in arena.store.contestants() if one.backend not in DRAWS_NOTHING]
-    with st.form("generate"):
+    drawing = [one for one in arena.store.contestants() if one.backend not in DRAWS_NOTHING]
+    with st.container(border=True):  # no form: a budget is asked for as soon as a chosen model costs money
         st.markdown("**Make pictures.** Those that are missing, in a process of its own.")
-        st.multiselect("Models", names, key="generate-names", placeholder="All that are not retired")
+        names = st.multiselect(
+            "Models", [one.name for one in drawing], key="generate-names", placeholder="All that are not retired"
+        )
         left, right = st.columns(2, vertical_alignment="bottom")
         left.number_input("Pictures for each prompt", min_value=1, max_value=100, value=1, key="generate-n")
         right.checkbox("Try failed ones again", key="generate-retry")
-        st.form_submit_button("Start", type="primary", on_click=start_generation)
+        if paying := generation.paying(arena, names):
+            st.number_input(
+                "Budget, USD", min_value=0.01, value=1.0, step=0.5, key="generate-budget",
+                help="The run stops before it would be overspent. A run that is resumed has what is left of it.",
+            )  # fmt: skip
+            st.caption(f"Costs money: {plain(', '.join(one.name for one in paying))}.")
+        st.button("Start", type="primary", key="generate-start", on_click=start_generation)
     waiting = own_prompts.OwnPrompts(arena.store).active()
     st.caption(f"Own prompts waiting or being drawn: {waiting}.")
     for title, kind, resume in (
@@ -441,10 +449,12 @@ def cancel(run_id: int) -> None:
 
 def start_generation() -> None:
     names, n = st.session_state["generate-names"], st.session_state["generate-n"]
-    retry = st.session_state["generate-retry"]
+    retry, budget = st.session_state["generate-retry"], st.session_state.get("generate-budget")
 
     def start(arena: Arena, who: Admin) -> int:
-        run_id = generation.start(arena, names, n, retry)
+        if budget is None and (paying := generation.paying(arena, names)):
+            raise UsageError(f"{paying[0].name!r} costs money; give a budget in USD.")
+        run_id = generation.start(arena, names, n, retry, budget_usd=budget)
         moderation.record(arena, who, Topic.RUN, run_id, Action.START, "pictures that were missing")
         return run_id
 

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -15,7 +16,7 @@ from arena.backends.base import create_backend
 from arena.bootstrap import Arena
 from arena.domain import Contestant, Prompt, RunState
 from arena.errors import GenerationError, UnknownName, UsageError
-from arena.services import generation
+from arena.services import generation, prompt_sets
 
 
 def add(arena: Arena, name: str = "A", **settings: object) -> Contestant:
@@ -94,6 +95,58 @@ def test_a_contestant_that_does_not_load_leaves_no_rows_and_the_others_go_on(any
     assert report.made == 6 and list(report.unavailable) == ["Broken"]
     assert "'Broken' do not fit the backend 'swatch'" in report.unavailable["Broken"]
     assert any_arena.store.generations(broken.id or 0) == []
+
+
+class Bad:
+    """Raises where it is told to: a backend of somebody's own, or a driver, may raise anything."""
+
+    def __init__(self, when: str):
+        if when == "made":
+            raise RuntimeError("CUDA error: invalid device ordinal\nCompile with TORCH_USE_CUDA_DSA.")
+
+    def generate(self, texts: list[str], seeds: list[int]) -> list[Image.Image]:
+        return [Image.new("RGB", (8, 8), (seed % 250 + 1, 0, 0)) for seed in seeds]
+
+    def close(self) -> None:
+        raise OSError("the device went away")
+
+
+@pytest.mark.parametrize(
+    ("when", "made", "reason"),
+    [
+        ("made", 6, "RuntimeError: CUDA error: invalid device ordinal"),
+        ("closed", 12, "it does not close: OSError: the device went away"),
+    ],
+)
+def test_whatever_a_contestant_raises_the_others_go_on(any_arena: Arena, when: str, made: int, reason: str) -> None:
+    prompts(any_arena)
+    add(any_arena, "Bad")
+    add(any_arena, "Works", tint="b")
+    report = generation.fill(
+        any_arena, generation.plan(any_arena), lambda one: Bad(when) if one.name == "Bad" else create_backend(one)
+    )
+    assert report.made == made and report.unavailable == {"Bad": reason} and report.failed == []
+    run = any_arena.store.runs()[0]
+    assert run.state is RunState.DONE and f"Bad stays out: {reason}" in run.message
+
+
+def test_one_set_of_prompts_only(arena: Arena, tmp_path: Path) -> None:
+    prompts(arena, 2)
+    add(arena)
+    (tmp_path / "bears.csv").write_text("prompt\na bear\ncard 1\n")
+    first = prompt_sets.import_prompts(arena, tmp_path / "bears.csv").set
+    (tmp_path / "bears.csv").write_text("prompt\na bear\na bear in a boat\ntwo bears\n")
+    prompt_sets.import_prompts(arena, tmp_path / "bears.csv")
+
+    def texts(prompt_set: str) -> list[str]:
+        [cells] = generation.plan(arena, prompt_set=prompt_set).values()
+        return [cell.prompt.text for cell in cells]
+
+    assert texts("bears") == ["a bear", "a bear in a boat", "two bears"], "the newest version"
+    assert sorted(texts(first.version)) == ["a bear", "card 1"]
+    assert len(texts("")) == 5
+    with pytest.raises(UnknownName, match=f"Unknown prompt set 'bear': .*{first.version}"):
+        texts("bear")
 
 
 def test_a_backend_that_returns_too_few_images_has_failed(arena: Arena) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from arena.bootstrap import Arena
-from arena.domain import ReportReason, RunKind, RunState
-from arena.services import admin, battles, leaderboard, moderation
+from arena.domain import Contestant, Prompt, ReportReason, RunKind, RunState
+from arena.services import admin, battles, leaderboard, moderation, runs
 from arena.ui import main_path
 from arena.ui.admin import VIEWS
 from arena.ui.common import ADMIN
@@ -98,6 +99,40 @@ def test_a_run_is_cancelled_and_written_down(inside: Callable[[str], AppTest], s
     page.button(key=f"cancel-{run.id}").click().run()
     assert seeded.store.run(run.id or 0).state is RunState.CANCELLED
     assert [(one.admin, one.topic, one.action) for one in moderation.log(seeded)] == [("Ada", "run", "cancel")]
+
+
+def test_pictures_that_cost_money_are_made_within_a_budget(
+    inside: Callable[[str], AppTest], seeded: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def start(arena: Arena, kind: RunKind, subject: str, parameters: dict[str, Any]) -> int:
+        asked.append(parameters)
+        return arena.store.add_run(kind, subject, parameters).id or 0
+
+    monkeypatch.setattr(runs, "start", start)
+    seeded.store.add_contestant(Contestant("Closed", "openai", {"model": "m", "base_url": "https://api.x.ai/v1"}))
+    seeded.store.add_prompts([Prompt("a prompt without pictures")])
+    page = inside("Runs")
+    assert "Costs money: Closed." in text_of(page)
+    page.multiselect(key="generate-names").set_value(["Swatch A"]).run()
+    assert not [one for one in page.number_input if one.key == "generate-budget"] and "Costs money" not in text_of(page)
+    page.button(key="generate-start").click().run()
+    page.multiselect(key="generate-names").set_value(["Swatch A", "Closed"]).run()
+    page.number_input(key="generate-budget").set_value(2.5)
+    page.button(key="generate-start").click().run()
+    assert not page.exception and not page.error
+    assert [(one["names"], one["budget_usd"]) for one in asked] == [(["Swatch A"], None), (["Swatch A", "Closed"], 2.5)]
+
+
+def test_a_model_that_came_to_cost_money_meanwhile_is_not_paid_without_a_budget(
+    inside: Callable[[str], AppTest], seeded: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "start", lambda *_: pytest.fail("nothing may start"))
+    page = inside("Runs")
+    seeded.store.add_contestant(Contestant("Closed", "openai", {"model": "m", "base_url": "https://api.x.ai/v1"}))
+    page.button(key="generate-start").click().run()
+    assert ["'Closed' costs money; give a budget in USD" in one.value for one in page.error] == [True]
 
 
 def test_nothing_is_done_after_logging_out(inside: Callable[[str], AppTest], seeded: Arena) -> None:
