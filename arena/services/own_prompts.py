@@ -27,7 +27,7 @@ from arena.backends.weights import PACKAGE_SCHEME
 from arena.domain import OWN_PROMPT, VOTES_BACKEND, Battle, Contestant, Generation, Prompt, Run, RunKind, RunState
 from arena.errors import EndpointError, EnvironmentFault, SettingsError, UsageError, WeightsError
 from arena.plugins import known_names
-from arena.services import battles, gate, generation, moderation, own_spending, personal, runs
+from arena.services import battles, display, gate, generation, moderation, own_spending, personal, runs
 from arena.services.generation import Cell
 from db.own_prompts import OwnPrompt, OwnPrompts
 from db.personal import Personal
@@ -248,6 +248,9 @@ def serve(arena: Arena, queue: OwnPrompts, request: OwnPrompt, loaded: Loaded) -
         for contestant_id in SystemRandom().sample(sides, 2):
             made[contestant_id] = _picture(arena, queue, request, by_id[contestant_id], loaded)
             queue.made(request.id, len(made))
+        for one in made.values():
+            if one.image:
+                display.rendition(arena, one.image.sha256, display.Size.PAIR)  # made before anyone looks
         queue.ready(request.id, _battle(request, *(made[contestant_id] for contestant_id in sides)))
     except SideFailed as failed:
         queue.fail(request.id, str(failed))
