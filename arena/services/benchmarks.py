@@ -3,38 +3,53 @@
     start > runs > job: for each contestant images > measure > Figure > Score          (paired differences on the way)
                                             images, prompts > TextImageScore > Score
 
-A run that was stopped is asked for again with the same parameters; features that were computed are in the cache.
+A run that was stopped is asked for again with the same parameters; features that were computed are in the cache. What
+cannot be measured is a Score with its reason; an image that is missing or damaged is left out, with its reason too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arena.domain import Contestant, Generation, Prompt, Protocol, Run, RunKind, RunState, Score, fingerprint
-from arena.errors import UsageError, WeightsError
+from arena.domain import Contestant, Generation, Prompt, Protocol, Run, RunKind, RunState, Score
+from arena.errors import DataError, ImageError, UsageError, WeightsError
 from arena.services import judge_scores, runs
-from arena.services.teddies import rendered, scenes_of
+from arena.services.references import (
+    TEDDIES,
+    Findings,
+    Reference,
+    compare,
+    looked,
+    names,
+    open_reference,
+    require_unchanged,
+)
+from arena.services.teddies import scenes_of
 from evaluators.alignment import recipes as text_image
 from evaluators.alignment.score import TextImageScore
-from evaluators.distribution.audit import ImageFacts, audit, look
-from evaluators.distribution.measure import Figure, Measurement, Setup, difference, measure  # torch only when it runs
+from evaluators.distribution.features import resolve_device
+from evaluators.distribution.measure import (  # torch only when it runs
+    PAIRS,
+    Figure,
+    Measurement,
+    Sets,
+    Setup,
+    difference,
+    measure,
+)
 from evaluators.distribution.recipes import METRICS, MetricRecipe, feature_recipe, metric_recipe
-from evaluators.images import decode
+from evaluators.images import MINIMUM_IMAGES, decode_noted
 from evaluators.judge import pointwise
 
 if TYPE_CHECKING:
     from arena.bootstrap import Arena
 
-TEDDIES = "rendered teddies"
-"""The reference set of the embedded world: its prompts, rendered anew."""
-REFERENCES = "references"
-REFERENCE_SEED = 0
 DEFAULT_N_REAL = 500
 DEFAULT_METRICS = ("fid-clean@1", "kid@1")
 FIGURES = ("precision", "recall", "density", "coverage")
@@ -46,6 +61,8 @@ TEXT_IMAGE: dict[str, ImageRecipe] = {
 HIGHER_IS_BETTER = frozenset(FIGURES) | text_image.RECIPES.keys() | pointwise.RECIPES.keys()
 KEPT = 2000
 """So many scores are looked through, the newest, for what the page shows."""
+NAMED = 20
+"""So many images that were left out are named with a score; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +93,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Scores that may be compared: one figure, one fingerprint, one reference set; each model's newest, best first."""
+    """Scores that may be compared: one figure, one fingerprint, one reference set; each model's newest, best first.
+
+    `reference` is the set's name, with a part of its content's hash where several sets had that name.
+    """
 
     metric: str
     protocol: Protocol
@@ -99,7 +119,7 @@ class Worst:
 
 @dataclass(frozen=True, slots=True)
 class _Images:
-    """A contestant's images that can be measured, with their prompts; a name says prompt and seed."""
+    """A contestant's images, with their prompts; a name says prompt and seed."""
 
     contestant: Contestant
     prompts: tuple[Prompt, ...]
@@ -107,7 +127,8 @@ class _Images:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(f"{prompt.id}/{one.seed}" for prompt, one in zip(self.prompts, self.generations, strict=True))
+        both = zip(self.prompts, self.generations, strict=True)
+        return tuple(f"prompt {prompt.id} seed {one.seed}" for prompt, one in both)
 
     @property
     def hashes(self) -> list[str]:
@@ -118,14 +139,40 @@ class _Images:
         """What the value of an image is kept under: its sha256 and its prompt's id."""
         return [(sha256, prompt.id or 0) for sha256, prompt in zip(self.hashes, self.prompts, strict=True)]
 
+    def files(self, arena: Arena) -> dict[str, Callable[[], bytes]]:
+        """Each image by its name, read when it is asked for. What they raise is ImageError for one image alone."""
+        return {name: partial(_read, arena, sha256) for name, sha256 in zip(self.names, self.hashes, strict=True)}
+
+
+def _read(arena: Arena, sha256: str) -> bytes:
+    try:
+        return arena.blobs.get(sha256)
+    except DataError as error:
+        raise ImageError(str(error)) from error
+
 
 @dataclass(frozen=True, slots=True)
-class _Real:
-    """The reference as `measure` takes it, its name for the record, and the facts of its files where there are any."""
+class _Measured:
+    """What came of a contestant's images: a measurement for each network, by features, and (metric, reason) of what
+    could not be measured."""
 
-    images: Path | list[np.ndarray]
-    name: str
-    facts: dict[str, ImageFacts]
+    images: _Images
+    found: Mapping[str, Measurement]
+    unscored: tuple[tuple[str, str], ...]
+
+    @property
+    def name(self) -> str:
+        return self.images.contestant.name
+
+
+@dataclass(slots=True)
+class _LeftOut:
+    """Images that could not be read, (name, reason)."""
+
+    images: list[tuple[str, str]] = field(default_factory=list)
+
+    def as_details(self) -> dict[str, Any]:
+        return {"n_dropped": len(self.images), "dropped": [list(one) for one in self.images[:NAMED]]}
 
 
 def contestants(arena: Arena) -> list[Contestant]:
@@ -148,7 +195,7 @@ def offered(arena: Arena) -> tuple[list[MetricRecipe | ImageRecipe], list[tuple[
 
 def references(arena: Arena) -> list[str]:
     """The names of reference sets: the embedded one, and those of `arena stats --name`."""
-    return [TEDDIES, *sorted(path.stem for path in (arena.settings.data_dir / REFERENCES).glob("*.npz"))]
+    return names(arena)
 
 
 def start(arena: Arena, request: Request) -> int:
@@ -181,17 +228,25 @@ def job(arena: Arena, run: Run, report: runs.Report) -> runs.Ended:
     """The benchmark itself, in the process that `start` made."""
     request = Request.of(run)
     scores = (*_distance_scores(arena, run, request, report), *_text_image_scores(arena, run, request, report))
+    if all(score.value is None and not any(one.value is not None for one in score.images) for score in scores):
+        raise DataError(_said(scores))
     return runs.Ended(_said(scores), scores)
 
 
 def columns(arena: Arena) -> list[Column]:
     """Every set of scores that may be compared: of the latest run first, in the order of the table of metrics."""
-    newest: dict[tuple[str, str, str], dict[str, Score]] = {}
+    newest: dict[tuple[str, str, str, str], dict[str, Score]] = {}
     for score in arena.store.scores(KEPT):
         if score.value is not None:
-            key = (score.metric, score.protocol.fingerprint, str(score.details.get("reference_set", "")))
+            key = (score.metric, score.protocol.fingerprint, *reference_of(score))
             newest.setdefault(key, {}).setdefault(score.subject, score)
-    found = [_column(metric, reference, list(scores.values())) for (metric, _, reference), scores in newest.items()]
+    contents: dict[str, set[str]] = {}
+    for _, _, name, content in newest:
+        contents.setdefault(name, set()).add(content)
+    found = [
+        _column(metric, _told_apart(name, content, contents[name]), list(scores.values()))
+        for (metric, _, name, content), scores in newest.items()
+    ]
     order = {recipe.id: place for place, recipe in enumerate((*METRICS.values(), *TEXT_IMAGE.values()))}
     return sorted(
         found,
@@ -203,9 +258,32 @@ def columns(arena: Arena) -> list[Column]:
     )
 
 
+def reference_of(score: Score) -> tuple[str, str]:
+    """The name of the reference set, and the hash of its content: a set made anew under its name is another one.
+
+    Both are empty for a score that has none; earlier versions did not keep the hash.
+    """
+    return str(score.details.get("reference_set", "")), str(score.details.get("reference_sha256", ""))
+
+
+def _told_apart(name: str, content: str, contents: set[str]) -> str:
+    if len(contents) == 1:
+        return name
+    return f"{name} ({content[:8]})" if content else f"{name} (content not recorded)"
+
+
 def scores(arena: Arena) -> list[Score]:
     """Stored scores, newest first."""
     return arena.store.scores(KEPT)
+
+
+def history(arena: Arena, metric: str) -> dict[str, list[Score]]:
+    """Every score of that figure that has a value, by model, newest first: of all runs, references and protocols."""
+    found: dict[str, list[Score]] = {}
+    for score in arena.store.scores(KEPT):
+        if score.metric == metric and score.value is not None:
+            found.setdefault(score.subject, []).append(score)
+    return found
 
 
 def as_json(score: Score) -> dict[str, Any]:
@@ -220,6 +298,7 @@ def as_json(score: Score) -> dict[str, Any]:
         "high": details.get("high"),
         "n": details.get("n_generated", details.get("n")),
         "unscored": score.unscored,
+        "left_out": details.get("n_dropped", 0),
         "protocol": score.protocol.id,
         "fingerprint": score.protocol.fingerprint,
     }
@@ -267,7 +346,7 @@ def _find_weights(arena: Arena, recipe: MetricRecipe | ImageRecipe) -> None:
         judge_scores.check(arena)
         return
     if isinstance(recipe, MetricRecipe):
-        _setup(arena).extractor(recipe, download=False)
+        Setup(weights=arena.settings.known_weights, device="cpu").extractor(recipe, download=False)  # loads no torch
         return
     for network in filter(None, (recipe.weights, recipe.head)):
         text_image.find_weights(network, arena.settings.weights.get(network), download=False)
@@ -276,49 +355,33 @@ def _find_weights(arena: Arena, recipe: MetricRecipe | ImageRecipe) -> None:
 def _images(arena: Arena, contestant: Contestant, request: Request) -> _Images:
     """The contestant's images that fit the reference, if one is needed. Raises UsageError with too few, or for a
     small reference."""
-    if request.n_real < 2:
-        raise UsageError(f"A benchmark needs at least 2 reference scenes, got {request.n_real}.")
+    if request.n_real < MINIMUM_IMAGES:
+        raise UsageError(f"A benchmark needs at least {MINIMUM_IMAGES} reference scenes, got {request.n_real}.")
     teddies = bool(request.distances) and request.reference == TEDDIES
     by_id = {prompt.id: prompt for prompt in arena.store.prompts() if not teddies or scenes_of([prompt])}
     found = [one for one in arena.store.generations(contestant.id or 0, images_only=True) if one.prompt_id in by_id]
-    if len(found) < 2:
+    if len(found) < MINIMUM_IMAGES:
         kind = "images of teddy prompts" if teddies else "images"
         raise UsageError(
-            f"{contestant.name!r} has {len(found)} {kind} and a benchmark needs at least 2; "
+            f"{contestant.name!r} has {len(found)} {kind} and a benchmark needs at least {MINIMUM_IMAGES}; "
             "run `arena generate` first, or compare folders with `arena fid`."
         )
     return _Images(contestant, tuple(by_id[one.prompt_id] for one in found), tuple(found))
 
 
-def _real(arena: Arena, request: Request) -> _Real:
-    """The reference set. That of the teddies shows all teddy prompts in turn, the same for every contestant."""
-    if request.reference != TEDDIES:
-        path = arena.settings.data_dir / REFERENCES / f"{request.reference}.npz"
-        if not path.is_file():
-            known = ", ".join(references(arena))
-            raise UsageError(f"There is no reference set {request.reference!r}: known: {known}.")
-        return _Real(path, request.reference, {})
-    prompts = [prompt for prompt in arena.store.prompts() if scenes_of([prompt])]
-    prompts_hash = fingerprint(texts=[prompt.text for prompt in prompts])
-    name = f"teddies-{prompts_hash[:8]}-{request.n_real}"
-    recipe = {"world": "teddies", "prompts": prompts_hash, "seed": REFERENCE_SEED}
-    arena.store.add_reference_set(name, request.n_real, recipe)
-    images = [np.asarray(image) for image in rendered(scenes_of(prompts), request.n_real, REFERENCE_SEED)]
-    facts = {str(i): ImageFacts("rendered", image.shape[1], image.shape[0]) for i, image in enumerate(images)}
-    return _Real(images, name, facts)
-
-
 def _setup(arena: Arena) -> Setup:
-    return Setup(arena.settings.cache_dir, arena.settings.known_weights)
+    settings = arena.settings
+    return Setup(settings.cache_dir, settings.known_weights, settings.device, settings.engine)
 
 
 def _distance_scores(arena: Arena, run: Run, request: Request, report: runs.Report) -> list[Score]:
     if not request.distances:
         return []
     chosen = [_images(arena, arena.store.contestant(name), request) for name in request.contestants]
-    real = _real(arena, request)
-    measured = [_measured(arena, images, real, request, report) for images in chosen]
-    return [score for one, found in measured for score in _scores(arena, run, one, found, measured, real)]
+    reference = open_reference(arena, request.reference, request.n_real)
+    measured = [_measured(arena, images, reference, request, report) for images in chosen]
+    require_unchanged(arena, reference)
+    return [score for one in measured for score in _scores(arena, run, one, measured, reference)]
 
 
 def _text_image_scores(arena: Arena, run: Run, request: Request, report: runs.Report) -> list[Score]:
@@ -336,79 +399,151 @@ def _text_image_score(arena: Arena, run: Run, metric: str, images: _Images, repo
         recipe.name,
         arena.settings.weights.get(recipe.weights),
         arena.settings.weights.get(recipe.head),
+        device=resolve_device(arena.settings.device),
         progress=lambda stage, done, total: report(f"{contestant.name}: {recipe.title}", done, total),
     )
-    pixels = (decode(arena.blobs.get(sha256)) for sha256 in images.hashes)
-    found = evaluator.score([prompt.text for prompt in images.prompts], pixels)
-    return found.as_score(contestant.name, contestant.id, run.id, images.keys)
+    left_out = _LeftOut()
+    found = evaluator.score([prompt.text for prompt in images.prompts], _pixels(images.files(arena), left_out))
+    score = found.as_score(contestant.name, contestant.id, run.id, images.keys)
+    unscored = _too_few_are_left(left_out) if score.value is None else None
+    return replace(score, details={**score.details, **left_out.as_details()}, unscored=unscored)
 
 
-def _measured(
-    arena: Arena, images: _Images, real: _Real, request: Request, report: runs.Report
-) -> tuple[_Images, Measurement]:
-    name = images.contestant.name
-    pixels = [decode(arena.blobs.get(sha256)) for sha256 in images.hashes]
-    found = measure(
-        real.images,
-        pixels,
-        request.distances,
-        setup=_setup(arena),
-        curve=True,
-        progress=lambda stage, done, total: report(f"{name}: {stage}", done, total),
-    )
-    # Arrays are numbered; what they show is known here.
-    sets = {key: replace(one, generated=replace(one.generated, names=images.names)) for key, one in found.sets.items()}
-    return images, replace(found, sets=sets)
+def _pixels(files: Mapping[str, Callable[[], bytes]], left_out: _LeftOut) -> Iterator[np.ndarray | None]:
+    """One image at a time, None for what cannot be read."""
+    for name, read in files.items():
+        try:
+            yield decode_noted(read(), name=name).pixels
+        except ImageError as error:
+            left_out.images.append((name, str(error)))
+            yield None
+
+
+def _too_few_are_left(left_out: _LeftOut) -> str:
+    return f"none of {len(left_out.images)} images can be read, the first because: {left_out.images[0][1]}"
+
+
+def _measured(arena: Arena, images: _Images, reference: Reference, request: Request, report: runs.Report) -> _Measured:
+    """One network after the other. What one of them cannot measure leaves the others."""
+    name, files = images.contestant.name, images.files(arena)
+    by_network: dict[str, list[str]] = {}
+    for metric in request.distances:
+        by_network.setdefault(metric_recipe(metric).features, []).append(metric)
+    found: dict[str, Measurement] = {}
+    unscored: list[tuple[str, str]] = []
+    for features, metrics in by_network.items():
+        try:
+            found[features] = measure(
+                reference.images,
+                files,
+                metrics,
+                setup=_setup(arena),
+                curve=True,
+                progress=lambda stage, done, total: report(f"{name}: {stage}", done, total),
+            )
+            unscored += found[features].unscored
+        except DataError as error:
+            unscored += [(metric, str(error)) for metric in metrics]
+    return _Measured(images, found, tuple(unscored))
 
 
 def _scores(
-    arena: Arena,
-    run: Run,
-    images: _Images,
-    found: Measurement,
-    measured: Sequence[tuple[_Images, Measurement]],
-    real: _Real,
-) -> Iterable[Score]:
-    findings = _findings(arena, images, found, real)
-    others = [(other.contestant.name, theirs) for other, theirs in measured if other is not images]
-    for figure in found.figures:
-        score = figure.as_score(images.contestant.name, images.contestant.id, run.id)
+    arena: Arena, run: Run, one: _Measured, measured: Sequence[_Measured], reference: Reference
+) -> Iterator[Score]:
+    """The figures of a contestant, then what could not be measured."""
+    images, contestant = one.images, one.images.contestant
+    known = {"reference_set": reference.name, "reference_sha256": reference.content}
+    by_name = dict(zip(images.names, images.keys, strict=True))
+    facts = looked(images.files(arena))
+    for features, found in one.found.items():
+        sets = found.sets[features]
         more = {
-            "reference_set": real.name,
+            **known,
             "seconds": found.seconds,
             "cached": found.cached,
-            "findings": findings,
-            "worst": [
-                [images.hashes[int(row)], images.prompts[int(row)].id, amount]
-                for row, amount in figure.details.get("worst", ())
-            ],
-            "versus": _versus(figure, found, others),
+            **_left_out(sets).as_details(),
+            **_as_details(compare(reference, sets.generated, facts)),
         }
-        yield replace(score, details={**score.details, **more})
+        for figure in found.figures:
+            score = figure.as_score(contestant.name, contestant.id, run.id)
+            versus, unpaired = _versus(figure, one, measured)
+            details = {
+                **score.details,
+                **more,
+                "warnings": list(dict.fromkeys([*figure.warnings, *found.warnings])),
+                "worst": [[*by_name[name], amount] for name, amount in figure.details.get("worst", ())],
+                "versus": versus,
+                "unpaired": unpaired,
+            }
+            yield replace(score, details=details)
+    for metric, reason in one.unscored:
+        recipe = metric_recipe(metric)
+        protocol = recipe.protocol(_setup(arena).extractor(recipe).protocol)
+        yield Score(
+            contestant.name,
+            recipe.name,
+            protocol,
+            unscored=reason,
+            details=known,
+            contestant_id=contestant.id,
+            run_id=run.id,
+        )
 
 
-def _versus(figure: Figure, found: Measurement, others: Sequence[tuple[str, Measurement]]) -> list[dict[str, Any]]:
-    """Paired differences from the other contestants of the run, where the metric has them."""
+def _left_out(sets: Sets) -> _LeftOut:
+    return _LeftOut(list(sets.generated.dropped))
+
+
+def _as_details(findings: Findings) -> dict[str, Any]:
+    return {
+        "findings": list(findings.sentences),
+        "checked": list(findings.checked),
+        "unchecked": findings.unchecked,
+    }
+
+
+def _versus(
+    figure: Figure, one: _Measured, measured: Sequence[_Measured]
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Paired differences from the other contestants of the run, where the metric has them, and why not from others."""
     recipe = metric_recipe(figure.protocol.id)
+    versus: list[dict[str, Any]] = []
+    unpaired: list[dict[str, str]] = []
     if recipe.distance == "prdc":
-        return []
-    sets = found.sets[recipe.features]
-    return [
-        {"subject": name, **difference(recipe, sets, sets.generated, theirs.sets[recipe.features].generated).as_json()}
-        for name, theirs in others
-        if set(sets.generated.names) & set(theirs.sets[recipe.features].generated.names)
-    ]
-
-
-def _findings(arena: Arena, images: _Images, found: Measurement, real: _Real) -> list[str]:
-    sets = next(iter(found.sets.values()))
-    facts = {name: look(arena.blobs.get(sha)) for name, sha in zip(images.names, images.hashes, strict=True)}
-    theirs = dict(zip(sets.generated.names, sets.generated.pixels, strict=True))
-    ours = dict(zip(sets.real.names, sets.real.pixels, strict=True)) if sets.real else {}
-    return list(audit(real.facts, facts, ours, theirs).findings)
+        return versus, unpaired
+    sets = one.found[recipe.features].sets[recipe.features]
+    for other in measured:
+        if other is one or recipe.features not in other.found:
+            continue
+        theirs = other.found[recipe.features].sets[recipe.features].generated
+        shared = len(set(sets.generated.names) & set(theirs.names))
+        if shared < PAIRS:
+            reason = f"they share {shared} pictures of the same prompt and seed, and a paired difference needs {PAIRS}"
+            unpaired.append({"subject": other.name, "reason": reason})
+            continue
+        versus.append({"subject": other.name, **difference(recipe, sets, sets.generated, theirs).as_json()})
+    return versus, unpaired
 
 
 def _said(scores: Sequence[Score]) -> str:
-    """The first figure of each contestant, in words."""
-    firsts = [next(group) for _, group in groupby(scores, key=lambda score: score.subject)]
-    return "; ".join(f"{one.subject} {one.metric} {one.value:.4g}" for one in firsts)
+    """The first figure of each contestant, and what could not be measured, in words."""
+    valued = [score for score in scores if score.value is not None]
+    firsts = [next(group) for _, group in groupby(valued, key=lambda score: score.subject)]
+    said = [f"{one.subject} {one.metric} {one.value:.4g}" for one in firsts]
+    return "; ".join([*said, *_unmeasured(scores), *_unread(scores)])
+
+
+def _unmeasured(scores: Sequence[Score]) -> Iterable[str]:
+    """A sentence for each reason, not for each model."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for score in scores:
+        if score.unscored is not None:
+            reasons.setdefault((score.protocol.id, score.unscored.rstrip(".")), []).append(score.subject)
+    for (metric, reason), subjects in reasons.items():
+        yield f"{metric} could not be measured of {', '.join(subjects)}: {reason}"
+
+
+def _unread(scores: Sequence[Score]) -> Iterable[str]:
+    left_out = {score.subject: score.details["n_dropped"] for score in scores if score.details.get("n_dropped")}
+    for subject, count in left_out.items():
+        yield f"{count} of {subject}'s pictures could not be read and {'was' if count == 1 else 'were'} left out"
