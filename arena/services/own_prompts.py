@@ -246,11 +246,10 @@ def serve(arena: Arena, queue: OwnPrompts, request: OwnPrompt, loaded: Loaded) -
     try:
         # In an order by chance: the page shows how far it is, and whose turn it is must not be told by the clock.
         for contestant_id in SystemRandom().sample(sides, 2):
-            made[contestant_id] = _picture(arena, queue, request, by_id[contestant_id], loaded)
-            queue.made(request.id, len(made))
-        for one in made.values():
+            made[contestant_id] = one = _picture(arena, queue, request, by_id[contestant_id], loaded)
             if one.image:
-                display.rendition(arena, one.image.sha256, display.Size.PAIR)  # made before anyone looks
+                display.rendition(arena, one.image.sha256, display.Size.PAIR)  # before anyone looks
+            queue.made(request.id, len(made))
         queue.ready(request.id, _battle(request, *(made[contestant_id] for contestant_id in sides)))
     except SideFailed as failed:
         queue.fail(request.id, str(failed))
