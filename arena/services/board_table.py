@@ -33,7 +33,9 @@ FORMAT = 1
 """Of the JSON of a table."""
 METRICS = {"fid": "FID", "kid": "KID", "clipscore": "CLIPScore"}
 """Automatic scores beside the rating: how their metrics begin, and what the page calls them."""
-TITLES = {**METRICS, "judge": "Judge", "seconds": "s / image", "cost": "$ / megapixel"}
+TITLES = {
+    **METRICS, "judge": "Judge", "seconds": "s / image", "cost": "$ / megapixel", "images_per_usd": "Images / USD",
+}  # fmt: skip
 """Every further column there may be, in the order of the page."""
 SHORT = 8
 SECONDS = 60.0
@@ -259,11 +261,17 @@ def _efforts(arena: Arena) -> Iterable[Figure]:
     usd = {name: one.usd_per_megapixel for name, one in known.items()}
     about = "US dollars per million pixels, over the images whose cost is known"
     yield _plain_figure("cost", TITLES["cost"], about, usd)
+    of_a_dollar = {name: one.images_per_usd for name, one in known.items()}
+    about = "Images for one US dollar, whatever their size, over the images whose cost is known"
+    yield _plain_figure("images_per_usd", TITLES["images_per_usd"], about, of_a_dollar, higher_is_better=True)
 
 
-def _plain_figure(key: str, title: str, about: str, values: Mapping[str, float | None]) -> Figure:
-    """A figure without an interval, of which less is better."""
-    return Figure(key, title, about, False, {name: (x, None, None) for name, x in values.items() if x is not None})
+def _plain_figure(
+    key: str, title: str, about: str, values: Mapping[str, float | None], *, higher_is_better: bool = False
+) -> Figure:
+    """A figure without an interval."""
+    known = {name: (x, None, None) for name, x in values.items() if x is not None}
+    return Figure(key, title, about, higher_is_better, known)
 
 
 def _with_rows(
@@ -358,6 +366,6 @@ FILES = {
 SORTS = {
     "rank": "Rank", "name": "Name", "votes": "Votes", "p_best": "Chance of first place", "both_bad_rate": "Both bad",
     "fid": "FID", "kid": "KID", "clipscore": "CLIPScore", "judge": "Judge", "seconds": "Seconds per image",
-    "cost": "Cost per megapixel",
+    "cost": "Cost per megapixel", "images_per_usd": "Images per dollar",
 }  # fmt: skip
 """What rows may be sorted by, in an address and on the page."""

@@ -34,8 +34,8 @@ class CostAndSpeed:
 def costs(arena: Arena) -> dict[int, CostAndSpeed]:
     """`costs(arena) -> {contestant id: CostAndSpeed}`, every contestant that has an image.
 
-    Three GROUP BY queries over the generations: cheap enough for a page, which shows the fields as columns "s/image",
-    "USD/megapixel" and "images per USD", with n and source beside them.
+    Three GROUP BY queries over the generations: cheap enough for a page. The board shows seconds, USD per megapixel and
+    images per USD as columns; `arena contestants list` shows n and source beside them.
     """
     medians, spent = stored.median_seconds(arena.store), stored.spent(arena.store)
     return {

@@ -146,7 +146,8 @@ cancels, so that a difference can be certain where the two intervals overlap.
 ### Speed and cost
 *Seconds per image* is the median over a model's pictures on the machine that made them, so it compares models only
 where one machine made all. *Dollars per megapixel* is what its pictures cost over their size in millions of pixels;
-where nothing is known there is a dash, never a zero.
+*images per dollar* counts them whatever their size. Both are over the pictures whose cost is known; where nothing is
+known there is a dash, never a zero.
 
 ### Models, prompts and pictures that are no longer drawn
 A retired model or prompt, and a picture that was reported and hidden, come into no further pair. The votes on them

@@ -12,12 +12,13 @@ import pyarrow.parquet
 import pytest
 
 from arena.bootstrap import Arena
-from arena.domain import Contestant, Protocol, Score, VoteFilter
+from arena.domain import Contestant, Generation, ImageRef, Protocol, Score, VoteFilter
 from arena.errors import DataError, UsageError
 from arena.rating import board as boards
 from arena.services import board_table, counting, exchange, snapshots
 from arena.services.board_table import Table, chosen, published
 from arena.services.board_view import View
+from arena.ui.board_html import board_html
 from tests.services.test_leaderboard import vote_in_turn
 from tests.services.test_tally import dated_votes
 
@@ -58,6 +59,32 @@ def test_a_column_holds_one_fingerprint_and_what_is_missing_is_none(voted: Arena
     values = {row["name"]: board_table.value(row, "fid") for row in table.rows}
     assert values == {"Swatch A": 20.0, "Swatch B": 0.0, "Swatch C": None}
     assert {figure["key"] for figure in table.figures} == {"fid", "seconds"}, "no one has a cost, so there is no column"
+
+
+def test_what_images_cost_stands_in_the_table_and_in_its_files(voted: Arena) -> None:
+    """Two images of 0.5 megapixels at 0.01 and 0.03 USD: 0.04 USD a megapixel, 50 images for a dollar."""
+    first, second, *_ = voted.store.prompts()
+    for name, costs in (("Swatch A", (0.01, 0.03)), ("Swatch B", (2.0,))):
+        contestant = voted.store.contestant(name)
+        voted.store.add_generations(
+            Generation(contestant.id or 0, prompt.id or 0, 1, ImageRef(f"{n}" * 64, 1000, 500), 1.0, usd,
+                       cost_source="provider")
+            for n, (prompt, usd) in enumerate(zip((first, second), costs, strict=False))
+        )  # fmt: skip
+    table = table_of(voted)
+    columns = {figure["key"]: figure for figure in table.figures}
+    assert [*columns] == ["fid", "seconds", "cost", "images_per_usd"]
+    assert columns["images_per_usd"]["higher_is_better"] and not columns["cost"]["higher_is_better"]
+    found = {row["name"]: [board_table.value(row, key) for key in ("cost", "images_per_usd")] for row in table.rows}
+    assert found["Swatch A"] == pytest.approx([0.04, 50.0]) and found["Swatch B"] == pytest.approx([4.0, 0.5])
+    assert found["Swatch C"] == [None, None], "its images have no known cost"
+    page = board_html(table, table.rows, View())
+    for shown in ("$ / megapixel", "Images / USD", "<td>0.04</td><td>50</td>", "<td>4</td><td>0.5</td>"):
+        assert shown in page
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(board_table.as_csv(table, table.rows).decode()))}
+    assert [float(rows["Swatch A"][key]) for key in ("cost", "images_per_usd")] == pytest.approx([0.04, 50.0])
+    assert rows["Swatch C"]["images_per_usd"] == ""
+    assert [row["name"][-1] for row in chosen(table, View(sort="-images_per_usd"))] == ["A", "B", "C"]
 
 
 @pytest.mark.parametrize(("sort", "order"), [("fid", "BAC"), ("-fid", "ABC"), ("name", "ABC"), ("-name", "CBA")])
