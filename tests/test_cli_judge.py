@@ -61,6 +61,7 @@ def test_the_readable_end_says_that_the_board_is_the_judges_alone(seeded: Arena)
         (["--judge", "scripted", "--limit", "0"], "limit must be more than 0, got 0"),
         (["--judge", "scripted", "--option", "pause"], "An option of a judge is name=value"),
         (["--judge", "scripted", "--option", "api_key=sk-secret"], "NAME of its environment variable"),
+        (["--judge", "openai:m", "--option", 'extra={"api_key": "sk-secret"}'], "'extra' of the judge holds a"),
         (["--judge", "scripted:oracle"], "Unknown rule of the scripted judge 'oracle'"),
         (["--judge", "scripted", "--budget", "1"], "names no cost"),
     ],
@@ -70,6 +71,7 @@ def test_what_cannot_be_done_is_one_sentence(seeded: Arena, arguments: list[str]
     lines = [line for line in done.stderr.splitlines() if not line.startswith("Judging")]
     done.stderr = "\n".join(lines)
     assert sentence in one_sentence(done) and "sk-secret" not in done.stderr
+    assert not any("sk-secret" in str(run.parameters) for run in runs.latest(seeded, RunKind.JUDGE))
 
 
 def test_ctrl_c_keeps_what_was_judged_and_the_next_call_goes_on(arena: Arena) -> None:

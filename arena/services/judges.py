@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arena.domain import JudgeCard
-from arena.errors import UnknownName, UsageError
+from arena.errors import SettingsError, UnknownName, UsageError
+from arena.keys import holds_key
 from arena.plugins import known_names, resolve
 from arena.settings import Settings, variable_name
 from evaluators.judge import JUDGES
@@ -40,10 +41,18 @@ def checked_name(source: str) -> None:
 
 
 def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options. Raises SettingsError where a key stands in place of the variable that holds it."""
+    """The options. Raises SettingsError where a key stands in place of the variable that holds it, or inside an option
+    such as `extra`, and UsageError for broken JSON, which could hold one."""
     for name, value in options.items():
+        if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+            raise UsageError(f"The option {name!r} of the judge begins as JSON and is none (not shown); correct it.")
         if "key" in name or "token" in name.split("_"):
             variable_name(str(value))
+        elif holds_key(name, value):
+            raise SettingsError(
+                f"The option {name!r} of the judge holds a key or a password (not shown); export it in an environment "
+                "variable and give that variable's NAME as key_variable."
+            )
     return dict(options)
 
 

@@ -93,10 +93,10 @@ class LocalModel:
     def _replies_or_failures(self, asked: Sequence[Question]) -> list[Reply]:
         try:
             return self._generated(asked)
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # a processor raises anything on what it does not expect
             if len(asked) > 1:
                 return [reply for one in asked for reply in self._replies_or_failures([one])]
-            return [Reply(failure=f"the model failed: {parse.excerpt(str(error))}")]
+            return [Reply(failure=f"the model failed: {_said(error)}")]
 
     def _generated(self, asked: Sequence[Question]) -> list[Reply]:
         import torch
@@ -155,7 +155,7 @@ class LocalModel:
 
     def _reply(self, question: Question, ids: list[int], steps: list[Mapping[int, float]], seconds: float) -> Reply:
         text = self._text(ids)
-        kept = len(ids) if question.schema else 1
+        kept = len(ids) if question.schema or parse.thinks(text) else 1
         tokens = tuple(self._tokens(ids, steps[:kept]))
         return Reply(text, tokens=tokens, seconds=seconds)
 
@@ -231,16 +231,27 @@ def _load(source: str, revision: str | None, dtype: str) -> tuple[Any, Any]:
     try:
         processor = AutoProcessor.from_pretrained(source, revision=revision)
         model = AutoModelForImageTextToText.from_pretrained(source, revision=revision, dtype=dtype)
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # a configuration or a file that is not what it says raises anything
         raise WeightsError(
-            f"Cannot load {source!r} as a vision-language model ({parse.excerpt(str(error))}); give a folder or an id "
-            "of the hub that transformers' AutoModelForImageTextToText and AutoProcessor can open."
+            f"Cannot load {source!r} as a vision-language model ({_said(error)}); give a folder or an id of the hub "
+            "that transformers' AutoModelForImageTextToText and AutoProcessor can open."
         ) from error
-    if processor.chat_template is None:
+    if not hasattr(processor, "tokenizer"):
+        raise WeightsError(
+            f"The model {source!r} has a {type(processor).__name__} without a tokenizer; choose one that reads both "
+            "texts and images."
+        )
+    if getattr(processor, "chat_template", None) is None:
         raise WeightsError(
             f"The model {source!r} has no chat template; choose one that was tuned to follow instructions."
         )
     return processor, model
+
+
+def _said(error: Exception) -> str:
+    """What went wrong; a KeyError's text alone would be a bare name."""
+    plain = isinstance(error, RuntimeError | ValueError | OSError | ImportError)
+    return parse.excerpt(str(error)) if plain else f"{type(error).__name__}: {parse.excerpt(str(error))}"
 
 
 def _identity(folder: Path, revision: str | None, model: Any) -> Mapping[str, Any]:

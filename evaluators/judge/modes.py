@@ -145,20 +145,22 @@ def answer(reply: Reply, allowed: Sequence[str]) -> Answer:
     used = {"seconds": reply.seconds, "cost_usd": reply.cost_usd}
     if reply.text is None:
         return Answer(None, unscored=reply.failure, **used)
-    word, reason, unscored = parse.first_line(reply.text, allowed)
+    text, tokens = parse.answered(reply.text, reply.tokens)
+    word, reason, unscored = parse.first_line(text, allowed)
     shares = None
-    if word is not None and reply.tokens:
-        shares = parse.normalised(parse.answer_shares(reply.tokens[0].alternatives, allowed))
+    if word is not None and tokens:
+        shares = parse.normalised(parse.answer_shares(tokens[0].alternatives, allowed))
     return Answer(reply.text, word, reason, unscored, shares, **used)
 
 
 def yes_probability(reply: Reply) -> YesProbability:
-    """P(yes) / (P(yes) + P(no)) of the reply's first token."""
+    """P(yes) / (P(yes) + P(no)) of the first token of the reply, behind any thinking."""
     if reply.text is None:
         return YesProbability(None, unscored=reply.failure)
-    if not reply.tokens:
+    _, tokens = parse.answered(reply.text, reply.tokens)
+    if not tokens:
         return YesProbability(None, raw=reply.text, unscored="the model gives no log probabilities")
-    shares = parse.answer_shares(reply.tokens[0].alternatives, questions.YES_NO)
+    shares = parse.answer_shares(tokens[0].alternatives, questions.YES_NO)
     normal = parse.normalised(shares) if sum(shares.values()) >= LEAST_MASS else None
     if normal is None:
         return YesProbability(None, raw=reply.text, unscored=f"neither yes nor no: {parse.excerpt(reply.text)}")
@@ -169,6 +171,7 @@ def rating(reply: Reply, criteria: Sequence[str]) -> Rating:
     """The levels of a JSON reply."""
     if reply.text is None:
         return Rating(unscored=reply.failure)
-    found = parse.levels(reply.text, criteria, reply.tokens)
+    text, tokens = parse.answered(reply.text, reply.tokens)
+    found = parse.levels(text, criteria, tokens)
     levels: Mapping[str, Level] = found.levels
     return Rating(levels, reply.text, found.unscored)

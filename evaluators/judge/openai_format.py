@@ -158,9 +158,10 @@ def reply(found: Completion, question: Question, cost_usd: float | None) -> Repl
         return Reply(failure=f"refused: {parse.excerpt(found.refusal)}", **used)
     if found.finish == "content_filter":
         return Reply(failure="stopped by the endpoint's content filter", **used)
-    if found.finish == "length" and not found.text.strip():
+    if found.finish == "length" and (not found.text.strip() or parse.still_thinking(found.text)):
         return Reply(failure=CUT_OFF, **used)
-    tokens = found.tokens if question.schema or found.tokens is None else found.tokens[:1]
+    whole = question.schema is not None or parse.thinks(found.text) or found.tokens is None
+    tokens = found.tokens if whole else found.tokens[:1]
     return Reply(found.text, tokens=tokens, **used)
 
 

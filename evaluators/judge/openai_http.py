@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,11 @@ from evaluators.judge.openai_format import Completion, Trouble, error_text, read
 if TYPE_CHECKING:
     import httpx2
     import openai
+
+
+FORBIDDEN = "this key may not use this model, or not from here"
+MODERATED = re.compile(r"moderat|flagged|content.?(policy|filter)|safety", re.IGNORECASE)
+"""Some services refuse a single question so, for what it shows; others are still answered."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +187,7 @@ def refused(status: int, headers: Mapping[str, str], body: str) -> Trouble:
     what = f"HTTP {status}"
     if 300 <= status < 400:
         return Trouble(f"{what}, the endpoint has moved; name its new address", status=status, final=True)
-    if reason := never(status, body):
+    if reason := never(status, body) or (FORBIDDEN if status == 403 and not MODERATED.search(body) else None):
         return Trouble(f"{what}, {reason}", said, status=status, final=True)
     return Trouble(what, said, comes_again(status), retry_after(headers), status=status)
 

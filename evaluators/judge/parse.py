@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from arena.questions import LEVELS, NOT_APPLICABLE
@@ -45,6 +45,40 @@ def first_line(text: str, answers: Sequence[str]) -> Parsed:
         return Parsed(None, unscored=complaint(text))
     said = [part.strip() for part in (found[2] or "", rest) if part.strip()]
     return Parsed(words[found[1].casefold()], " ".join(said))
+
+
+def answered(text: str, tokens: Sequence[Token] | None) -> tuple[str, Sequence[Token] | None]:
+    """The text behind the thinking that it begins with, and the tokens of that part, None where they are not known."""
+    thinking = _THINKING.match(text)
+    if thinking is None:
+        return text, tokens
+    rest = text[thinking.end() :]
+    written = "".join(token.text for token in tokens or ())
+    _, end, behind = written.partition(_END)
+    start = len(written) - len(behind.lstrip())
+    if not end or not rest.strip() or not written[start:].startswith(rest.rstrip()):
+        return rest, None
+    return rest, [*_from(start, tokens or ())]
+
+
+def thinks(text: str) -> bool:
+    """Whether a text begins with thinking."""
+    return text.lstrip().startswith(_BEGIN)
+
+
+def still_thinking(text: str) -> bool:
+    """Whether a text is thinking to its end."""
+    return thinks(text) and _END not in text
+
+
+def _from(start: int, tokens: Sequence[Token]) -> Iterator[Token]:
+    """The tokens from this character on; one that began before it loses what came before."""
+    position = 0
+    for token in tokens:
+        before = max(0, start - position)
+        position += len(token.text)
+        if position > start:
+            yield Token(token.text[before:], token.alternatives)
 
 
 def levels(text: str, criteria: Sequence[str], tokens: Sequence[Token] | None) -> ParsedLevels:
@@ -101,6 +135,8 @@ def excerpt(text: str) -> str:
     return repr(line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…")
 
 
+_BEGIN, _END = "<think>", "</think>"
+_THINKING = re.compile(rf"\s*{_BEGIN}.*?{_END}\s*", re.DOTALL)
 _MARKUP = r"[\s*_`\"'#()\[\]]"
 _REFUSAL = re.compile(
     r"\W*(i'?m sorry|i am sorry|sorry|i can(no|')t|i can not|i won't|i'?m (not able|unable)|i am (not able|unable)"

@@ -308,12 +308,27 @@ def test_a_judge_that_answers_nothing_is_given_up(arena: Arena, monkeypatch: pyt
         ({"budget_usd": -1.0}, UsageError, "budget_usd must be more than 0"),
         ({"until": float("nan")}, UsageError, "until must be more than 0"),
         ({"options": {"api_key": "sk-123"}}, SettingsError, "NAME of its environment variable"),
+        ({"options": {"extra": {"api_key": "sk-123"}}}, SettingsError, r"'extra' .*holds a key .*as key_variable"),
+        ({"options": {"extra": {"h": [{"Authorization": "sk-123"}]}}}, SettingsError, "'extra' .*holds a key"),
+        ({"options": {"extra": {"user": "Bearer sk-12345678"}}}, SettingsError, "'extra' .*holds a key"),
+        ({"options": {"extra": '{"api_key": "sk-123'}}, UsageError, "'extra' .*begins as JSON and is none"),
+        ({"options": {"base_url": "http://h/v1?api_key=sk-123"}}, SettingsError, "'base_url' .*holds a key"),
+        ({"options": {"served_as": "http://me:sk-123@h/v1"}}, SettingsError, "'served_as' .*holds a key"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(request_: dict, error: type, words: str) -> None:
     with pytest.raises(error, match=words) as said:
         Request("teddy", **request_)
     assert "sk-123" not in str(said.value)
+
+
+def test_options_that_hold_no_key_are_taken_as_they_are() -> None:
+    options = {
+        "base_url": "http://localhost:8000/v1", "key_variable": "LAB_KEY", "prices": {"input": 0, "output": 1.5},
+        "extra": {"chat_template_kwargs": {"enable_thinking": False}, "max_tokens": 9, "stop": ["</s>"]},
+        "revision": "a" * 40, "limits": {"concurrency": 4},
+    }  # fmt: skip
+    assert Request("openai:m", options).parameters["options"] == options
 
 
 def test_an_unknown_judge_is_refused_before_anything_starts(arena: Arena) -> None:

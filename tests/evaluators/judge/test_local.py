@@ -137,5 +137,46 @@ def test_one_image_that_cannot_be_read_spoils_no_other(model):
         assert replies[1].failure.startswith("the model failed: 'absolute aspect ratio")
 
 
+@pytest.mark.parametrize(
+    "error", [TypeError("no 'int'"), KeyError("pixel_values"), IndexError("list"), AttributeError("x")]
+)
+def test_whatever_a_processor_raises_is_a_failure_of_its_question_alone(model, monkeypatch, error):
+    """A processor of another version raises anything on an image that it does not expect."""
+    whole = model._inputs
+
+    def choosy(asked):
+        if any(part.shape == IMAGES[1].shape for one in asked for part in one.parts if not isinstance(part, str)):
+            raise error
+        return whole(asked)
+
+    monkeypatch.setattr(model, "_inputs", choosy)
+    replies = model.replies([shows("a bear", image) for image in IMAGES])
+    assert [reply.failure is None for reply in replies] == [True, False, True]
+    assert replies[1].failure.startswith(f"the model failed: {type(error).__name__}: ")
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("takes 1"), KeyError("llava"), AttributeError("x"), RuntimeError("size mismatch")]
+)
+def test_whatever_loading_raises_is_a_sentence(monkeypatch, tmp_path, error):
+    import transformers
+
+    def broken(*_, **__):
+        raise error
+
+    monkeypatch.setattr(transformers.AutoProcessor, "from_pretrained", broken)
+    with pytest.raises(WeightsError, match=r"Cannot load .*; give a folder or an id"):
+        LocalModel(tmp_path)
+
+
+def test_a_model_that_reads_images_alone_is_refused(monkeypatch, tmp_path):
+    import transformers
+
+    monkeypatch.setattr(transformers.AutoProcessor, "from_pretrained", lambda *_, **__: object())
+    monkeypatch.setattr(transformers.AutoModelForImageTextToText, "from_pretrained", lambda *_, **__: object())
+    with pytest.raises(WeightsError, match="without a tokenizer"):
+        LocalModel(tmp_path)
+
+
 def test_control_tokens_get_a_space_inside():
     assert disarmed("a <image><|end|> b", ("<image>", "<|end|>")) == "a < image>< |end|> b"

@@ -340,6 +340,8 @@ BAD = {
     "500": (body('{"error": {"message": "CUDA out of memory"}}', 500), "HTTP 500: 'CUDA out of memory'", 3),
     "501": (body("{}", 501), "HTTP 501", 1),
     "400": (body('{"message": "image too large"}', 400), "HTTP 400: 'image too large'", 1),
+    "flagged": (body('{"error": {"message": "Your input was flagged"}}', 403), "HTTP 403: 'Your input was flagged'", 1),
+    "thinks on": (answer(message={"content": "<think>A or B"}, finish_reason="length"), "needs extra_tokens", 1),
     "invalid JSON": (body('{"choices": [}'), "not JSON", 3),
     "a stream, though none was asked for": (body('data: {"choices": []}\n\n'), "not JSON", 3),
     "deep JSON": (body("[" * 100_000), "not JSON", 3),
@@ -503,6 +505,7 @@ def test_an_endpoint_that_asks_for_too_long_a_wait_is_not_waited_for(endpoint):
     [
         (401, '{"error": {"message": "Incorrect API key"}}', "the key is refused: 'Incorrect API key'"),
         (402, "{}", "there is nothing left to pay with"),
+        (403, '{"error": "not allowed"}', "this key may not use this model, or not from here: 'not allowed'"),
         (404, "{}", "no such address or model"),
         (429, '{"error": {"message": "Quota", "code": "insufficient_quota"}}', "there is nothing left to pay with: 'Q"),
     ],

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arena import questions
 from arena.questions import CRITERIA, LEVELS, PAIR_ANSWERS, YES_NO
-from evaluators.judge import parse
-from evaluators.judge.base import Token
+from evaluators.judge import modes, parse
+from evaluators.judge.base import Reply, Token
 
 CLEAR = {
     "A": ("A", ""),
@@ -120,6 +121,56 @@ def test_a_level_is_the_expectation_over_its_token_wherever_the_text_is_cut(cut)
 def test_json_that_breaks_the_schema_is_unscored(text):
     found = parse.levels(text, TWO, None)
     assert found.levels == {} and found.unscored and len(found.unscored) < 300
+
+
+# Thinking in the answer itself
+
+
+def tokens_of(pieces, answer, shares):
+    return [Token(piece, shares if piece == answer else {piece: 0.0}) for piece in pieces]
+
+
+@pytest.mark.parametrize("answer", ["A", "\n\nA"])
+def test_thinking_before_an_answer_is_cut_off_with_its_tokens(answer):
+    pieces = [
+        "<think>",
+        "B is",
+        " A",
+        " or {",
+        "</think>",
+        *([] if answer[0] == "\n" else ["\n\n"]),
+        answer,
+        "\nIt",
+        " fits.",
+    ]
+    tokens = tokens_of(pieces, answer, {answer: math.log(0.75), "B": math.log(0.25)})
+    found = modes.answer(Reply("".join(pieces), tokens=tuple(tokens)), questions.PAIR_ANSWERS)
+    assert (found.word, found.reason) == ("A", "It fits.") and found.raw.startswith("<think>")
+    assert found.shares == {"A": pytest.approx(0.75), "B": pytest.approx(0.25), "tie": 0.0, "neither": 0.0}
+
+
+def test_thinking_before_json_is_cut_off_and_levels_keep_their_expectation():
+    pieces = ["<think>a {brace}", "</think>", "\n", '{"prompt_adherence": "', "good", '", "visual_quality": "none"}']
+    tokens = tokens_of(pieces, "good", {"good": math.log(0.5), "excellent": math.log(0.5)})
+    found = modes.rating(Reply("".join(pieces), tokens=tuple(tokens)), TWO)
+    assert found.unscored is None and found.levels["prompt_adherence"].value == pytest.approx(4.5)
+
+
+def test_yes_behind_thinking_is_the_answer_and_not_the_first_token():
+    pieces = ["<think>", "no?", "</think>", "\n", "yes"]
+    tokens = tokens_of(pieces, "yes", {"yes": math.log(0.9), "no": math.log(0.1)})
+    tokens[0] = Token("<think>", {"no": 0.0})
+    assert modes.yes_probability(Reply("".join(pieces), tokens=tuple(tokens))).value == pytest.approx(0.9)
+    # The log probabilities of the thinking alone say nothing of the answer.
+    assert modes.yes_probability(Reply("".join(pieces), tokens=tuple(tokens[:1]))).unscored
+    assert modes.answer(Reply("<think>x</think>A", tokens=tuple(tokens[:1])), questions.PAIR_ANSWERS).shares is None
+
+
+@pytest.mark.parametrize(
+    "text", ["<think>A", "A</think>B", "so <think>x</think>A", "<think>x</think>", "<think>x</think>\n"]
+)
+def test_what_is_not_thinking_and_then_an_answer_stays_unscored(text):
+    assert modes.answer(Reply(text), questions.PAIR_ANSWERS).unscored
 
 
 def test_levels_are_ordered_and_every_criterion_is_explained():
