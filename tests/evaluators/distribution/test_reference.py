@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from itertools import permutations
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from evaluators.distribution.cache import FeatureCache
 from evaluators.distribution.measure import Setup, measure
 from evaluators.distribution.recipes import metric_recipe
 from evaluators.distribution.reference import build, merge, read_reference
-from evaluators.distribution.workers import Shard, merged_shards
+from evaluators.distribution.workers import merged_shards
 
 from .conftest import Measured
 
@@ -223,15 +221,47 @@ def test_any_number_of_workers_gives_the_same_score(measured: Measured, tmp_path
     assert fid(measured, path) == pytest.approx(fid(measured, saved(measured, tmp_path / "whole.npz")), rel=ROUNDING)
 
 
-def test_a_worker_that_is_killed_is_started_again(measured: Measured, tmp_path: Path) -> None:
-    command, environment = program(measured)
-    shard = Shard(command, 1, 2, tmp_path, environment)
-    shard.start()
-    assert shard.process is not None
-    time.sleep(0.3)
-    os.kill(shard.process.pid, signal.SIGKILL)
-    shard.finish()
-    assert statistics.load(shard.file).statistics.n == 7
+# `arena` in a process that SIGKILL ends once, after three features of shard 1 are stored. Each stored feature is
+# a line of the log: the process that stored it.
+DYING = """
+import os, signal, sys, threading
+from pathlib import Path
+from evaluators.distribution import cache
+
+log, shard, one_by_one = Path(sys.argv.pop(1)), sys.argv[sys.argv.index("--shard") + 1], threading.Lock()
+store = cache.FeatureCache.store_features
+
+def store_and_die(self, key, pixels, features):
+    with one_by_one:
+        store(self, key, pixels, features)
+        with log.open("a") as lines:
+            lines.writelines(f"{shard} {os.getpid()}\\n" for _ in pixels)
+        done = [line for line in log.read_text().splitlines() if line.startswith("1/")]
+        if len(done) == 3 and shard.startswith("1/"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+cache.FeatureCache.store_features = store_and_die
+from arena.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_is_killed_in_the_midst_of_its_work_changes_no_score(
+    measured: Measured, tmp_path: Path, workers: int
+) -> None:
+    """What it had computed is not computed again, and nothing counts twice."""
+    log = tmp_path / "stored"
+    log.touch()
+    command = [sys.executable, "-c", DYING, str(log), "stats", "make", str(measured.real), "--batch-size", "1"]
+    merged = merged_shards(command, workers, {"ARENA_DATA_DIR": str(tmp_path / "data")}, tmp_path)
+    first = [line.split()[1] for line in log.read_text().splitlines() if line.startswith("1/")]
+    assert first[0] == first[2] != first[3], "killed after three images, and another process took over"
+    assert len(first) == 14 // workers, "each image of the shard is computed once"
+    path = tmp_path / "merged.npz"
+    statistics.save(path, merged.statistics, merged.protocol, **merged.facts)
+    assert merged.statistics.n == 14
+    assert fid(measured, path) == pytest.approx(measured.found.figure("fid-clean").value, rel=ROUNDING)
 
 
 def test_a_worker_that_fails_twice_says_why(tmp_path: Path) -> None:
