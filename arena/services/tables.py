@@ -49,7 +49,8 @@ class Layout:
     `noun` and `row` name the file and one row to the reader ("file of votes", "vote"). `aliases`: another name of a
     column -> ours. `absent`: what a JSON line that leaves a column out says, by default nothing. `closed`: a column
     that is not named here is refused, as is one that is there under two names. `nested`: columns whose values may be
-    lists, objects, true and false; they become JSON.
+    lists, objects, true and false; they become JSON. `row_of`: what a JSON object becomes before it is looked at; None
+    where it is no row.
     """
 
     noun: str
@@ -61,6 +62,7 @@ class Layout:
     extensions: tuple[str, ...] = EXTENSIONS
     closed: bool = False
     nested: frozenset[str] = frozenset()
+    row_of: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
 
     @property
     def names(self) -> frozenset[str]:
@@ -329,9 +331,16 @@ def _open_jsonl(path: Path, layout: Layout, kind: str) -> Table:
                     _refuse_others(where(number), found, layout)
                 yield number, found
 
-    first = next(objects(), None)
+    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+        for number, found in objects():
+            row = layout.row_of(found) if layout.row_of else found
+            if row is not None:
+                yield number, row
+
+    first = next(rows(), None)
     if first is None:
-        raise DataError(_empty(path, layout))
+        some = next(objects(), None) is not None
+        raise DataError(f"{path.name!r} holds no {layout.row}." if some else _empty(path, layout))
     ours = _resolve(path, list(first[1]), layout)
 
     def known(row: tuple[int, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
@@ -342,7 +351,7 @@ def _open_jsonl(path: Path, layout: Layout, kind: str) -> Table:
         return number, {name: value for name, value in found.items() if name in layout.names}
 
     def batches(wanted: set[str]) -> Iterator[tuple[int, Columns]]:
-        for part in parts(map(known, objects()), ROWS):
+        for part in parts(map(known, rows()), ROWS):
             numbers = [number for number, _ in part]
             columns = {}
             for name in layout.columns:

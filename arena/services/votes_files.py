@@ -1,6 +1,7 @@
 """Files of votes: CSV, JSON lines, a JSON list (also gzipped) and Parquet, a row for each vote or `count` equal ones.
 
-Columns: `model_a` and `model_b` (or `left` and `right`), `winner` (see `WINNERS`), and optional `count`, `voter` (or
+Columns: `model_a` and `model_b` (or `left` and `right`, `left_model` and `right_model`), `winner` (or `vote_type`; see
+`WINNERS`), and optional `count`, `voter` (or
 `judge`, `user`), `prompt`, `category`, `timestamp` (or `tstamp`), `anony`; others are not looked at. Text is UTF-8
 and names are kept verbatim: a model may be called "NA". Whatever is unclear is refused with its row, never guessed.
 A vote whose `anony` is false was cast with the models' names in sight; it is checked, counted apart, and rates nobody.
@@ -59,13 +60,56 @@ WRITTEN = {
 }  # fmt: skip
 ALIASES = {
     "left": "model_a", "right": "model_b", "user": "voter", "judge": "voter", "tstamp": "timestamp",
+    "left_model": "model_a", "right_model": "model_b", "vote_type": "winner",
 }  # fmt: skip
-"""Names of columns elsewhere -> here. Chatbot Arena calls the person who votes the judge."""
+"""Names of columns elsewhere -> here: Chatbot Arena's, which calls the person who votes the judge, and those of the
+votes of GenAI-Arena that are published as GenAI-Bench."""
+LOGGED = ("leftvote", "rightvote", "tievote", "bothbad_vote")
+"""Types of entries in conversation logs that are votes; others are chats, flags, and votes on one model alone."""
 BLIND = "anony"
 BLIND_WORDS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
+
+
+def _of_log(found: dict[str, Any]) -> dict[str, Any] | None:
+    """An entry of the conversation logs of FastChat's and GenAI-Arena's servers as a row; what is none stays as it is.
+
+    Such an entry has `type`, `models` (as the page showed them: empty, or "Model A", in a blind battle), `states` with
+    the models' names, `tstamp` and `ip`. As their own scripts do, what is no vote on two models that are known for
+    certain is left out (None). Of the address a digest is left: it tells voters apart, and is shown nowhere.
+    """
+    if "type" not in found or not {"model", "models"} & found.keys() or {"winner", "model_a"} & found.keys():
+        return found
+    models, states = found.get("models"), found.get("states")
+    if found["type"] not in LOGGED or not _two(models, str):
+        return None
+    public = [_shown(name) for name in models]
+    hidden = [state.get("model_name") for state in states] if _two(states, dict) else public
+    hidden = hidden if _two(hidden, str) else public
+    blind = public[0] in ("", "Model A")
+    if (public[0] == "") != (public[1] == "") or (not blind and public != hidden) or "" in hidden:
+        return None
+    row = {"model_a": hidden[0], "model_b": hidden[1], "winner": found["type"], BLIND: blind}
+    if found.get("tstamp") is not None:
+        row["tstamp"] = found["tstamp"]
+    if isinstance(found.get("ip"), str):
+        row["voter"] = f"address-{hashlib.blake2b(found['ip'].encode(), digest_size=8).hexdigest()}"
+    if hidden is not public and isinstance(states[0].get("prompt"), str):
+        row["prompt"] = states[0]["prompt"]
+    return row
+
+
+def _two(found: Any, kind: type) -> bool:
+    return isinstance(found, list) and len(found) == 2 and all(isinstance(one, kind) for one in found)
+
+
+def _shown(name: str) -> str:
+    """A model's name without what the page puts around it."""
+    return re.sub(r"^(<h3>.*?: |### Model [AB]: )|</h3>\s*$", "", name)
+
+
 LAYOUT = Layout(
     "file of votes", "vote", (*COLUMNS, BLIND), REQUIRED, ALIASES, {"count": 1},
-    extensions=(*EXTENSIONS, ".json", ".json.gz"), nested=frozenset({BLIND}),
+    extensions=(*EXTENSIONS, ".json", ".json.gz"), nested=frozenset({BLIND}), row_of=_of_log,
 )  # fmt: skip
 
 MOST_MODELS = 1 << 15

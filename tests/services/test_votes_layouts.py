@@ -52,6 +52,76 @@ def test_the_columns_of_chatbot_arena(arena: Arena, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+GENAI_BENCH = {
+    "prompt": ["a bear", "a bear", "two boats", "a cat"],
+    "left_model": ["SDXLTurbo", "PixArtAlpha", "OpenJourney", "SDXL"],
+    "left_image": [{"bytes": b"png", "path": "l.png"}] * 4,
+    "right_model": ["PixArtAlpha", "SDXL", "SDXLTurbo", "LCM"],
+    "right_image": [{"bytes": b"png", "path": "r.png"}] * 4,
+    "vote_type": ["leftvote", "rightvote", "tievote", "bothbad_vote"],
+}
+"""The columns of the image votes of GenAI-Arena, published as GenAI-Bench (configuration image_generation)."""
+
+
+def test_the_columns_of_genai_arena_s_published_votes(arena: Arena, tmp_path: Path) -> None:
+    file = tmp_path / "test_v1-00000-of-00001.parquet"
+    parquet.write_table(pa.table(GENAI_BENCH), file)
+    report = exchange.import_votes(arena, file)
+    assert report == exchange.ImportReport(4, ("LCM", "OpenJourney", "PixArtAlpha", "SDXL", "SDXLTurbo"))
+    assert [(vote.left, vote.right, vote.outcome, vote.prompt) for vote in arena.store.exported("people")] == [
+        ("SDXLTurbo", "PixArtAlpha", Outcome.LEFT, "a bear"), ("PixArtAlpha", "SDXL", Outcome.RIGHT, "a bear"),
+        ("OpenJourney", "SDXLTurbo", Outcome.TIE, "two boats"), ("SDXL", "LCM", Outcome.BOTH_BAD, "a cat"),
+    ]  # fmt: skip
+    assert rating_files.rate(file).n_votes == 4
+
+
+def logged(type_: str, shown: list[str | None], names: list[str], ip: str = "203.0.113.7") -> dict[str, object]:
+    """An entry of the conversation logs, as the servers of FastChat and GenAI-Arena write it."""
+    states = [
+        {"template_name": "one", "conv_id": f"{n}", "model_name": name, "prompt": "a bear", "output": None}
+        for n, name in enumerate(names)
+    ]
+    return {"tstamp": 1709164800.25, "type": type_, "models": shown, "states": states, "ip": ip}
+
+
+LOG = [
+    {"tstamp": 1709164799.0, "type": "chat", "model": "SDXL", "gen_params": {}, "state": {}, "ip": "203.0.113.7"},
+    logged("leftvote", ["", ""], ["SDXL", "LCM"]),
+    logged("bothbad_vote", ["Model A", "Model B"], ["LCM", "SDXL"], "203.0.113.8"),
+    logged("tievote", ["SDXL", "LCM"], ["SDXL", "LCM"]),
+    logged("tievote", ["### Model A: SDXL", "### Model B: LCM"], ["SDXL", "LCM"]),
+    logged("rightvote", ["", "LCM"], ["SDXL", "LCM"]),
+    logged("rightvote", [None, None], ["SDXL", "LCM"]),
+    logged("rightvote", ["SDXL", "LCM"], ["LCM", "SDXL"]),
+    {"tstamp": 1709164801.0, "type": "upvote", "model": "SDXL", "state": {}, "ip": "203.0.113.7"},
+    logged("share", ["", ""], ["SDXL", "LCM"]),
+]
+
+
+@pytest.mark.parametrize("name", ["2024-02-29-conv.jsonl", "conv.json"])
+def test_conversation_logs_of_genai_arena(arena: Arena, tmp_path: Path, name: str) -> None:
+    text = "".join(json.dumps(one) + "\n" for one in LOG) if name.endswith("l") else json.dumps(LOG)
+    (tmp_path / name).write_text(text)
+    report = exchange.import_votes(arena, tmp_path / name)
+    assert report == exchange.ImportReport(2, ("LCM", "SDXL"), 2), (
+        "two with names in sight; chats and the like are none"
+    )
+    found = list(arena.store.exported("people"))
+    assert [(vote.left, vote.right, vote.outcome) for vote in found] == [
+        ("SDXL", "LCM", Outcome.LEFT), ("LCM", "SDXL", Outcome.BOTH_BAD),
+    ]  # fmt: skip
+    assert found[0].at == datetime(2024, 2, 29, 0, 0, 0, 250000, UTC) and found[0].prompt == "a bear"
+    assert comparisons(arena).clusters == 2
+    rows = [*read_rows(tmp_path / name)]
+    assert rows[0].voter != rows[1].voter and "203.0" not in repr(rows), "addresses stay out"
+
+
+def test_a_log_without_votes_says_so(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text(json.dumps(LOG[0]) + "\n")
+    with pytest.raises(DataError, match=r"'log\.jsonl' holds no vote\."):
+        read_votes(tmp_path / "log.jsonl")
+
+
 @pytest.mark.parametrize(
     ("word", "outcome"),
     [
