@@ -17,7 +17,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from arena.console import DataDir, Json, bar, err, out, stoppable
-from arena.errors import UsageError
+from arena.errors import DataError, UsageError
 from arena.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -34,17 +34,30 @@ ReferenceName = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(min=2, help="Use the first N images of each folder.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Images a forward pass (default: 8 on a CPU, 64 on a GPU).")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")]
-Engine = Annotated[Literal["torch", "openvino"], typer.Option(help="What runs the network on a CPU.")]
+Device = Annotated[
+    str | None,
+    typer.Option(help="auto (cuda where there is one, else cpu), cpu, cuda, cuda:1, …; default: the setting, auto."),
+]
+Engine = Annotated[
+    Literal["torch", "openvino"] | None,
+    typer.Option(help="What runs the network on a CPU; default: the setting, torch."),
+]
 Weights = Annotated[Path | None, typer.Option(help="The network's weights; otherwise found, see `arena doctor`.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor keep features.")]
-Csv = Annotated[bool, typer.Option("--csv", help="Print comma-separated values, one row a figure, and nothing else.")]
+Csv = Annotated[
+    bool,
+    typer.Option(
+        "--csv",
+        help="Print comma-separated values and nothing else: a row a figure, and with --versus one a difference, whose "
+        "column `minus` names the other folder.",
+    ),
+]
 Versus = Annotated[
     Path | None, typer.Option(help="Another generated folder: the difference on images of the same names.")
 ]
 ProtocolName = Annotated[str, typer.Option(help="Which FID: an id of docs/fid.md, such as fid-pytorch@0.3.")]
 CSV_COLUMNS = ("metric", "value", "debiased", "standard_error", "low", "high", "n_real", "n_generated", "protocol",
-               "fingerprint")  # fmt: skip
+               "fingerprint", "minus")  # fmt: skip
 REFERENCES = "references"
 
 
@@ -56,8 +69,8 @@ def fid(
     versus: Versus = None,
     limit: Limit = None,
     batch_size: BatchSize = None,
-    device: Device = "cpu",
-    engine: Engine = "torch",
+    device: Device = None,
+    engine: Engine = None,
     weights: Weights = None,
     no_cache: NoCache = False,
     data_dir: DataDir = None,
@@ -66,10 +79,11 @@ def fid(
 ) -> None:
     """Fréchet Inception distance between two sets of images, with its interval and what it means at this N."""
     settings = load_settings(data_dir=data_dir)
+    _require_frechet(protocol)
     setup = _setup(settings, protocol, weights, device, engine, batch_size, no_cache)
     found, differences = _measured(settings, setup, folders, reference, [protocol], limit, versus)
     if not as_json:
-        _show(found, differences, as_csv)
+        _show(found, differences, as_csv, versus)
         return
     [figure] = found.figures
     first = {
@@ -91,8 +105,8 @@ def kid(
     versus: Versus = None,
     limit: Limit = None,
     batch_size: BatchSize = None,
-    device: Device = "cpu",
-    engine: Engine = "torch",
+    device: Device = None,
+    engine: Engine = None,
     weights: Weights = None,
     no_cache: NoCache = False,
     data_dir: DataDir = None,
@@ -107,7 +121,7 @@ def kid(
         [figure] = found.figures
         _print_json({"kid": figure.value, **figure.as_json(), "seconds": found.seconds}, differences)
     else:
-        _show(found, differences, as_csv)
+        _show(found, differences, as_csv, versus)
 
 
 @app.command()
@@ -121,8 +135,8 @@ def metrics(
     curve: Annotated[bool, typer.Option(help="Also of halves, quarters, … of the generated images.")] = False,
     limit: Limit = None,
     batch_size: BatchSize = None,
-    device: Device = "cpu",
-    engine: Engine = "torch",
+    device: Device = None,
+    engine: Engine = None,
     weights: Annotated[
         list[str] | None, typer.Option(help="NETWORK=PATH of a network's weights; may be repeated.")
     ] = None,
@@ -136,13 +150,17 @@ def metrics(
 
     settings = load_settings(data_dir=data_dir)
     paths = {**settings.known_weights, **dict(_network_and_path(text) for text in weights or ())}
-    setup = Setup(None if no_cache else settings.cache_dir, paths, device, engine, batch_size)
+    cache_dir = None if no_cache else settings.cache_dir
+    setup = Setup(cache_dir, paths, device or settings.device, engine or settings.engine, batch_size)
     names = [name.strip() for name in wanted.split(",") if name.strip()]
     found, differences = _measured(settings, setup, folders, reference, names, limit, versus, curve)
     if as_json:
         _print_json(found.as_json(), differences)
     else:
-        _show(found, differences, as_csv)
+        _show(found, differences, as_csv, versus)
+    if not found.figures:
+        reasons = "; ".join(f"{metric}: {reason.rstrip('.')}" for metric, reason in found.unscored)
+        raise DataError(f"Nothing was measured: {reasons}.")
 
 
 @app.command()
@@ -243,8 +261,8 @@ def make_statistics(
     workers: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 1,
     limit: Limit = None,
     batch_size: BatchSize = None,
-    device: Device = "cpu",
-    engine: Engine = "torch",
+    device: Device = None,
+    engine: Engine = None,
     weights: Weights = None,
     no_cache: NoCache = False,
     data_dir: DataDir = None,
@@ -255,12 +273,15 @@ def make_statistics(
     from evaluators.distribution.cache import FeatureCache
     from evaluators.distribution.recipes import metric_recipe
     from evaluators.distribution.reference import build
+    from evaluators.images import list_folder
 
     settings = load_settings(data_dir=data_dir)
     path = _statistics_path(settings, folder, target, name)
     if workers > 1:
         if shard != "1/1" or limit is not None:
             raise UsageError("--workers splits the folder itself: leave out --shard and --limit.")
+        workers = min(workers, len(list_folder(folder).images) or 1)
+    if workers > 1:
         saved = _by_workers(workers, folder, settings, protocol, device, engine, batch_size, weights, no_cache)
         facts, made = saved.facts, saved.statistics
         statistics.save(path, made, saved.protocol, **facts)
@@ -319,8 +340,8 @@ def _setup(
     settings: Settings,
     protocol: str,
     weights: Path | None,
-    device: str,
-    engine: str,
+    device: str | None,
+    engine: str | None,
     batch_size: int | None,
     no_cache: bool,
 ) -> Setup:
@@ -330,7 +351,16 @@ def _setup(
     paths = dict(settings.known_weights)
     if weights is not None:
         paths[feature_recipe(metric_recipe(protocol).features).network] = weights
-    return Setup(None if no_cache else settings.cache_dir, paths, device, engine, batch_size)
+    cache_dir = None if no_cache else settings.cache_dir
+    return Setup(cache_dir, paths, device or settings.device, engine or settings.engine, batch_size)
+
+
+def _require_frechet(protocol: str) -> None:
+    from evaluators.distribution.recipes import metric_recipe
+
+    recipe = metric_recipe(protocol)
+    if recipe.distance != "frechet":
+        raise UsageError(f"{recipe.id} is not a Fréchet distance: use `arena metrics --metrics {recipe.id}`.")
 
 
 def _network_and_path(text: str) -> tuple[str, Path]:
@@ -415,8 +445,8 @@ def _by_workers(
     folder: Path,
     settings: Settings,
     protocol: str,
-    device: str,
-    engine: str,
+    device: str | None,
+    engine: str | None,
     batch_size: int | None,
     weights: Path | None,
     no_cache: bool,
@@ -424,7 +454,9 @@ def _by_workers(
     """Each worker makes a shard in a process of its own; one that dies is started once more and goes on."""
     from evaluators.distribution.workers import merged_shards
 
-    options = ["--protocol", protocol, "--device", device, "--engine", engine]
+    options = ["--protocol", protocol]
+    options += ["--device", device] if device else []
+    options += ["--engine", engine] if engine else []
     options += ["--batch-size", str(batch_size)] if batch_size else []
     options += ["--weights", str(weights)] if weights else []
     options += ["--no-cache"] if no_cache else []
@@ -452,11 +484,14 @@ def _print_json(found: dict[str, Any], differences: Sequence[Difference]) -> Non
     print(json.dumps({**found, **versus}))
 
 
-def _show(found: Measurement, differences: Sequence[Difference], as_csv: bool) -> None:
+def _show(found: Measurement, differences: Sequence[Difference], as_csv: bool, versus: Path | None) -> None:
     if as_csv:
         rows = csv.DictWriter(sys.stdout, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
         rows.writeheader()
         rows.writerows(figure.as_json() for figure in found.figures)
+        rows.writerows({**one.as_json(), "n_generated": one.n, "minus": versus} for one in differences)
+        return
+    if not found.figures:
         return
     table = Table()
     for heading in ("Figure", "Value", "Debiased", "95% interval"):
@@ -479,10 +514,10 @@ def _show(found: Measurement, differences: Sequence[Difference], as_csv: bool) -
     for one in found.figures:
         for n, value in one.details.get("curve", ()):
             out.print(f"{one.metric} of {n:.0f} generated images: {_short(value)}")
-    counts = found.figures[0] if found.figures else None
-    sizes = f"{counts.n_real or 'unknown'} real and {counts.n_generated} generated images; " if counts else ""
+    counts = found.figures[0]
+    sizes = f"{counts.n_real or 'unknown'} real and {counts.n_generated} generated images"
     out.print(
-        f"{sizes}{found.cached} of {found.images} features from the cache, {found.seconds:.1f} s", highlight=False
+        f"{sizes}; {found.cached} of {found.images} features from the cache, {found.seconds:.1f} s", highlight=False
     )
 
 

@@ -76,7 +76,8 @@ class Settings(BaseSettings):
         default=4, description="models that this process keeps loaded at once"
     )
     own_prompts_usd_per_day: Annotated[float, Field(ge=0)] | None = Field(
-        default=None, description="USD that own prompts may cost in a day; where not set, no model that costs money draws"
+        default=None,
+        description="USD that own prompts may cost in a day; where not set, no model that costs money draws",
     )
     admin_token: str = Field(
         default="", repr=False, description="what admins log in with; better printed once by `arena admin-token`"
@@ -86,6 +87,12 @@ class Settings(BaseSettings):
     )
     weights: dict[str, Path] = Field(
         default={}, description="files or folders of other networks' weights, by the network's name"
+    )
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = Field(
+        default="auto", description="what scores images: auto (cuda where there is one, else cpu), cpu, cuda or cuda:1"
+    )
+    engine: Literal["torch", "openvino"] = Field(
+        default="torch", description="what runs FID's network on a CPU: torch or openvino"
     )
 
     @classmethod

@@ -114,10 +114,12 @@ def require_images(listing: Listing) -> None:
         )
 
 
-def too_few(folder: Path | str, good: int, dropped: Sequence[tuple[str, str]]) -> str:
-    """Why a folder with fewer than two usable images cannot be scored."""
+def too_few(folder: Path | str, good: int, dropped: Sequence[tuple[str, str]], shard: tuple[int, int] = (1, 1)) -> str:
+    """Why a folder with fewer than two usable images cannot be scored, or a shard without any not be kept."""
     first = f" ({len(dropped)} dropped, the first because {dropped[0][1].rstrip('.')})" if dropped else ""
     count = "only one usable image" if good else "no usable image"
+    if shard != (1, 1):
+        return f"Shard {shard[0]}/{shard[1]} of {folder} has {count}{first}: split it into fewer shards."
     return f"{folder} has {count}{first}: a distance between sets needs at least {MINIMUM_IMAGES} images on each side."
 
 

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 Source = tuple[str, Path | Callable[[], bytes] | np.ndarray]
 # Images in flight, beyond the batch that is filling: enough to keep the threads busy, few enough to forget.
 AHEAD = 4
+# So many features are handed on at once, unless a batch size was asked for.
+PART = 64
 # So many finished images may wait behind a batch that is not full; then it runs as it is.
 MOST_WAITING = 1024
 
@@ -184,12 +186,12 @@ def stream(
     reader = _Reader(extractor, cache or FeatureCache(None), decoder)
     with worker_threads(extractor.threads) as pool:
         finished = islice(_kept(_in_order(sources, reader, pool), report, progress, stage), limit)
-        while images_ := tuple(islice(finished, extractor.batch_size)):
+        while images_ := tuple(islice(finished, extractor.asked_batch or PART)):
             yield Part(images_, np.stack([image.vector for image in images_ if image.vector is not None]))
     report.notices.extend(reader.cache.notices)
     if report.done < minimum:
         where = images if isinstance(images, str | Path) else "The set"
-        raise ImageError(too_few(where, report.done, report.dropped))
+        raise ImageError(too_few(where, report.done, report.dropped, shard))
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,11 +298,11 @@ def _in_order(sources: Iterable[Source], reader: _Reader, pool: ThreadPoolExecut
     line: deque[_Waiting] = deque()
     under_way: list[Future[np.ndarray]] = []
     batch = _Batch()
-    for image in _ahead(reader.read, sources, pool, extractor.batch_size + AHEAD * extractor.threads):
+    for image in _ahead(reader.read, sources, pool, lambda: extractor.ahead + AHEAD * extractor.threads):
         line.append(_Waiting(image, batch, len(batch.images)) if image.prepared is not None else _Waiting(image))
         if image.prepared is not None:
             batch.images.append(image)
-        if len(batch.images) == extractor.batch_size or (batch.images and len(line) >= MOST_WAITING):
+        if batch.images and (len(batch.images) == extractor.batch_size or len(line) >= MOST_WAITING):
             under_way.append(batch.start(reader, pool))
             batch = _Batch()
         while line and (line[0].ready or len(line) >= MOST_WAITING or len(under_way) > extractor.threads):
@@ -369,11 +371,13 @@ def _check_choices(limit: int | None, shard: tuple[int, int], minimum: int) -> N
 
 
 def _ahead(
-    function: Callable[[Source], Image], items: Iterable[Source], pool: ThreadPoolExecutor, count: int
+    function: Callable[[Source], Image], items: Iterable[Source], pool: ThreadPoolExecutor, count: Callable[[], int]
 ) -> Iterator[Image]:
-    """`map` in order, at most `count` items ahead of its reader."""
+    """`map` in order, at most `count()` items, 1 or more, ahead of its reader."""
     remaining = iter(items)
-    waiting = deque(pool.submit(function, item) for item in islice(remaining, count))
-    while waiting:
+    waiting: deque[Future[Image]] = deque()
+    while True:
+        waiting.extend(pool.submit(function, item) for item in islice(remaining, max(0, count() - len(waiting))))
+        if not waiting:
+            return
         yield waiting.popleft().result()
-        waiting.extend(pool.submit(function, item) for item in islice(remaining, 1))

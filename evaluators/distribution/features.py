@@ -7,6 +7,7 @@ number of threads: batches have one size, padded with zeros, and each is the wor
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import json
 import os
@@ -53,13 +54,13 @@ def open_extractor(
     name: str,
     *,
     weights_path: Path | str | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     engine: str = "torch",
     batch_size: int | None = None,
     threads: int | None = None,
     download: bool = True,
 ) -> Extractor:
-    """The feature recipe of that id on "cpu", "cuda" or "cuda:<number>".
+    """The feature recipe of that id on "cpu", "cuda", "cuda:<number>", or "auto": cuda where there is one, else cpu.
 
     `download` False refuses weights that are not on this machine yet.
     `engine` "openvino" is a faster CPU engine of the same precision. `batch_size` is the network's, by default 8 on a
@@ -75,21 +76,39 @@ def open_extractor(
         weights.find(recipe.network, weights_path, download=download),
         device,
         engine,
-        batch_size or (CPU_BATCH if device == "cpu" else GPU_BATCH),
+        batch_size,
         threads or min(MOST_THREADS, usable_cores()),
     )
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """uint8 RGB images -> float32 (n, dim), by one recipe. Thread-safe."""
+    """uint8 RGB images -> float32 (n, dim), by one recipe. Thread-safe.
+
+    `asked_device` and `asked_batch` are the caller's; `device` and `batch_size` what comes of them. With "auto" the
+    device is looked for when an image needs it, as that loads torch where there is a GPU.
+    """
 
     recipe: FeatureRecipe
     weights: weights.Weights
-    device: str
+    asked_device: str
     engine: str
-    batch_size: int
+    asked_batch: int | None
     threads: int
+
+    @cached_property
+    def device(self) -> str:
+        return resolve_device(self.asked_device, self.engine)
+
+    @cached_property
+    def batch_size(self) -> int:
+        return self.asked_batch or (GPU_BATCH if self.on_gpu else CPU_BATCH)
+
+    @property
+    def ahead(self) -> int:
+        """So many images are read ahead of the network; a CPU's number until the device is known."""
+        known = self.asked_device != "auto" or "device" in self.__dict__
+        return self.batch_size if known else self.asked_batch or CPU_BATCH
 
     @cached_property
     def protocol(self) -> Protocol:
@@ -339,16 +358,43 @@ def _check_choices(
     for name, value in {"batch_size": batch_size, "threads": threads}.items():
         if value is not None and value < 1:
             raise UsageError(f"{name} must be at least 1, got {value}.")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise UsageError(f"Unknown device {device!r}: use cpu, cuda or cuda:<number>.")
-    if engine == "openvino" and device != "cpu":
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise UsageError(f"Unknown device {device!r}: use auto, cpu, cuda or cuda:<number>.")
+    if engine == "openvino" and device not in ("auto", "cpu"):
         raise UsageError(f"Engine openvino runs on the CPU, not on {device!r}: use engine torch there.")
     if engine == "openvino" and importlib.util.find_spec("openvino") is None:
         raise EnvironmentFault(f"Engine openvino is not installed: run `{OPENVINO_INSTALL}`, or use engine torch.")
-    if recipe.precision == "float16" and device == "cpu":
+    if recipe.precision == "float16" and resolve_device(device, engine) == "cpu":
         raise UsageError(f"{recipe.id} is for GPUs: use device cuda, or a recipe in float32.")
-    if device != "cpu":
+    if device not in ("auto", "cpu"):
         _check_cuda(device)
+
+
+def resolve_device(device: str, engine: str = "torch") -> str:
+    """ "auto" as "cuda" where torch finds a GPU and the engine can use it, else as "cpu"; other devices as they are.
+
+    Loads torch only where there is a driver of a GPU.
+    """
+    if device != "auto":
+        return device
+    if engine != "torch" or not _gpu_driver():
+        return "cpu"
+    try:
+        import torch
+    except (ImportError, OSError, RuntimeError):  # what needs torch says what is wrong with it
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _gpu_driver() -> bool:
+    """Whether a driver of NVIDIA's or AMD's is here, asked without torch; where that is loaded it answers itself."""
+    if "torch" in sys.modules or Path("/dev/kfd").exists():
+        return True
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def usable_cores() -> int:

@@ -204,12 +204,13 @@ class Measurement:
 class Setup:
     """How images become features: where caches and weights are, and what computes.
 
-    `weights` holds paths by network; others are found. `cache_dir` None keeps nothing.
+    `weights` holds paths by network; others are found. `cache_dir` None keeps nothing. `device` "auto" is a GPU where
+    there is one.
     """
 
     cache_dir: Path | str | None = DEFAULT_CACHE
     weights: Mapping[str, Path] = field(default_factory=dict)
-    device: str = "cpu"
+    device: str = "auto"
     engine: str = "torch"
     batch_size: int | None = None
     threads: int | None = None
@@ -378,7 +379,10 @@ def differences(
 def _available(metrics: Sequence[str], setup: Setup) -> tuple[list[MetricRecipe], list[tuple[str, str]]]:
     """The recipes asked for; of "all", those whose weights are here, and (id, reason) of the others."""
     if list(metrics) != [ALL]:
-        return [metric_recipe(name) for name in dict.fromkeys(metrics)], []
+        chosen = {recipe.id: recipe for recipe in map(metric_recipe, metrics)}
+        if not chosen:
+            raise UsageError("Name at least one metric, such as fid-clean@1, or all.")
+        return list(chosen.values()), []
     usable, unscored = [], []
     for recipe in METRICS.values():
         if recipe.same_as or feature_recipe(recipe.features).precision != "float32":

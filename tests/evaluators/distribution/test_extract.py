@@ -234,7 +234,7 @@ def test_stream_hands_on_parts_in_order(tiny, folder):
 
 def test_a_gpus_way_is_the_same_set(tiny, folder):
     """Decoding in threads, the network in the main one. Walked here on the CPU under another of its names."""
-    found = extract(folder, replace(tiny, device="cpu:0"))
+    found = extract(folder, replace(tiny, asked_device="cpu:0"))
     whole = extract(folder, tiny)
     assert found.names == whole.names
     np.testing.assert_allclose(found.features, whole.features, atol=1e-5)

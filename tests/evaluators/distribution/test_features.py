@@ -13,6 +13,7 @@ import pytest
 
 from arena.errors import EnvironmentFault, ImageError, UnknownName, UsageError, WeightsError
 from evaluators import weights
+from evaluators.distribution import features as features_module
 from evaluators.distribution.features import Extractor, open_extractor
 from evaluators.distribution.recipes import FEATURES
 
@@ -275,9 +276,45 @@ def test_float16_is_for_gpus():
         open_extractor("inception-clean-half@1")
 
 
+@pytest.mark.parametrize(
+    ("driver", "cuda", "engine", "device", "batch"),
+    [
+        (True, True, "torch", "cuda", 64),
+        (True, False, "torch", "cpu", 8),  # a driver, but a torch for CPUs
+        (True, True, "openvino", "cpu", 8),
+        (False, True, "torch", "cpu", 8),  # torch is not even asked
+    ],
+)
+def test_auto_is_the_gpu_where_there_is_one(monkeypatch, driver, cuda, engine, device, batch):
+    import torch
+
+    monkeypatch.setattr(features_module, "_gpu_driver", lambda: driver)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    extractor = open_extractor(CLEAN, engine=engine)
+    assert (extractor.device, extractor.batch_size) == (device, batch)
+    assert open_extractor(CLEAN, device="cpu").device == "cpu"
+    assert open_extractor(CLEAN, batch_size=3).batch_size == 3
+
+
+def test_without_a_driver_auto_loads_no_torch():
+    """Where there is one torch is asked, but not before an image needs it."""
+    program = f"""
+import sys
+from evaluators.distribution.features import _gpu_driver, open_extractor
+extractor = open_extractor({CLEAN!r})
+extractor.protocol, extractor.cache_key, extractor.ahead
+print("torch" in sys.modules)
+driver = _gpu_driver()
+extractor.device
+print(driver or "torch" not in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == ["False", "True"], done.stderr
+
+
 def test_a_gpus_way_gives_the_same_features(clean: Extractor, features: np.ndarray):
     """Batches of mixed sizes are resized on the device. Walked here on the CPU under another of its names."""
-    device = replace(clean, device="cpu:0")
+    device = replace(clean, asked_device="cpu:0")
     assert device.on_gpu
     images = [*noise(7), *noise(2, (64, 64), seed=5)]
     mixed = [images[i] for i in (7, 0, 1, 8, 2, 3, 4, 5, 6)]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from arena.errors import DataError, ImageError, UnknownName, UsageError, WeightsError
-from evaluators.distribution import frechet, kernel, neighbours
+from evaluators.distribution import features, frechet, kernel, neighbours
 from evaluators.distribution.measure import Setup, difference, differences, measure
 from evaluators.distribution.recipes import metric_recipe
 from evaluators.images import decode
@@ -96,6 +96,26 @@ print(found.cached, found.images, "torch" in sys.modules, repr(found.figure("fid
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[3]
     )
     assert done.stdout.split() == ["28", "28", "False", repr(measured.found.figure("fid-clean").value)], done.stderr
+
+
+def test_no_device_is_looked_for_where_all_is_cached(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking would load torch on a machine with a GPU."""
+
+    def look(device: str, engine: str) -> str:
+        raise AssertionError("a device was looked for")
+
+    monkeypatch.setattr(features, "resolve_device", look)
+    found = measure(measured.real, measured.generated, ["fid-clean", "kid"], setup=measured.setup)
+    assert found.cached == found.images == 28
+    with pytest.raises(AssertionError, match="a device was looked for"):
+        measure(blocks(77, 3), measured.generated, setup=measured.setup)
+
+
+def test_one_metric_by_two_names_is_one(measured: Measured) -> None:
+    found = measure(measured.real, measured.generated, ["kid", "kid@1"], setup=measured.setup)
+    assert [figure.metric for figure in found.figures] == ["kid"]
+    with pytest.raises(UsageError, match="at least one metric"):
+        measure(measured.real, measured.generated, [], setup=measured.setup)
 
 
 def test_more_images_cost_only_those(measured: Measured, tmp_path: Path) -> None:
