@@ -8,14 +8,16 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from arena.errors import DataError, UsageError
+from arena.services import dataset_files
 from arena.services.tables import WITH_TSV, Layout, Table, listed, one_sentence, open_table, short, text_of
 from evaluators.images import list_folder
 
@@ -81,16 +83,18 @@ def open_source(
     if pattern is not None:
         return _by_pattern(folder, pattern)
     _require_folder(folder)
-    manifest = manifest or _manifest_in(folder)
-    files = [manifest] if manifest else _parquet_files(folder, split)
-    if files and files[0].suffix == ".parquet" and (column := _image_column(files[0], image_column)):
+    manifest, inside = manifest or _manifest_in(folder), ""
+    if manifest is None and (below := _manifests_below(folder)):
+        inside, manifest = dataset_files.of_split(folder, below, split) or ("", None)
+    files = [manifest] if manifest else dataset_files.of_split(folder, dataset_files.splits(folder), split)
+    if files and files[0].suffix in (".parquet", ".arrow") and (column := _image_column(files[0], image_column)):
         return _of_dataset(files, column, ignore)
     if manifest is None:
         raise DataError(
             f"{str(folder)!r} has no file {' or '.join(f'{name}.csv' for name in NAMES)} (or .jsonl, .parquet) and no "
-            "Parquet file with images; give --manifest FILE, or --pattern such as '{prompt_id}_{seed}.png'."
+            "Parquet or Arrow file with images; give --manifest FILE, or --pattern such as '{prompt_id}_{seed}.png'."
         )
-    return _of_table(manifest, ignore)
+    return _of_table(manifest, ignore, inside)
 
 
 def _require_folder(folder: Path) -> None:
@@ -108,6 +112,15 @@ def _manifest_in(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
+def _manifests_below(folder: Path) -> dict[str, tuple[str, Path]]:
+    """Split -> its folder, as its images' paths begin, and the manifest in it: `train/metadata.csv`."""
+    found = {}
+    for below in sorted({*folder.glob("*/"), *folder.glob("data/*/")}):
+        if below.is_dir() and not below.name.startswith(".") and (manifest := _manifest_in(below)):
+            found[below.name] = (below.relative_to(folder).as_posix(), manifest)
+    return found
+
+
 # Manifests
 
 
@@ -116,16 +129,23 @@ def _layout(ignore: Sequence[str], required: Sequence[str] = LAYOUT.required) ->
     return replace(LAYOUT, columns=(*COLUMNS, *ignore), aliases=aliases, required=tuple(required))
 
 
-def _of_table(file: Path, ignore: Sequence[str]) -> Source:
+def _of_table(file: Path, ignore: Sequence[str], inside: str = "") -> Source:
+    """`inside`: the folder that its paths are relative to, itself relative to the one that is imported."""
     with one_sentence(file):
         table = open_table(file, _layout(ignore))
     wanted = {*COLUMNS} - {*ignore}
 
     def rows(_: bool) -> Iterator[Row]:
         with one_sentence(file):
-            yield from _rows(table, wanted)
+            for row in _rows(table, wanted):
+                yield row._replace(path=f"{inside}/{row.path}") if inside and _is_relative(row.path) else row
 
     return Source(file.name, rows, table.where)
+
+
+def _is_relative(path: str | None) -> bool:
+    """What is not stays as it is, and is refused with its row."""
+    return bool(path) and not PurePosixPath(path or "").is_absolute()
 
 
 def _rows(table: Table, wanted: set[str]) -> Iterator[Row]:
@@ -179,25 +199,28 @@ def _expression(pattern: str) -> str:
 # Data sets
 
 
-def _parquet_files(folder: Path, split: str | None) -> list[Path]:
-    """The Parquet files of one split, as Hugging Face names them: `train-00000-of-00002.parquet`."""
-    found = sorted({*folder.glob("*.parquet"), *folder.glob("data/*.parquet")})
-    splits = {re.split(r"-\d{5}-of-|\.", file.name)[0] for file in found}
-    if split is not None and split not in splits:
-        raise UsageError(f"{str(folder)!r} has no split {split!r}; it has {listed(splits)}.")
-    if split is None and len(splits) > 1:
-        raise UsageError(f"{str(folder)!r} has the splits {listed(splits)}; choose one with --split.")
-    return [file for file in found if split is None or re.split(r"-\d{5}-of-|\.", file.name)[0] == split]
+@contextmanager
+def _stream(file: Path) -> Iterator[pa.RecordBatchReader]:
+    """An Arrow stream, as `datasets` saves it: mapped, so that what is read of it is in memory and no more."""
+    with pa.memory_map(str(file)) as mapped, pa.ipc.open_stream(mapped) as reader:
+        yield reader
 
 
 def _schema(file: Path) -> tuple[pa.Schema, int]:
     from pyarrow import parquet
 
     try:
+        if file.suffix == ".arrow":
+            with _stream(file) as reader:
+                return reader.schema, sum(batch.num_rows for batch in reader)
         with parquet.ParquetFile(file) as opened:
             return opened.schema_arrow, opened.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file.name!r} is no whole Parquet file; it may be cut off.") from error
+        raise DataError(
+            f"{file.name!r} is no whole Parquet file; it may be cut off."
+            if file.suffix == ".parquet"
+            else f"{file.name!r} is no whole Arrow stream; save it again with save_to_disk, or with to_parquet."
+        ) from error
 
 
 def _image_column(file: Path, wanted: str | None) -> str | None:
@@ -247,26 +270,38 @@ def _of_dataset(files: Sequence[Path], image: str, ignore: Sequence[str]) -> Sou
 
 
 def _dataset_rows(file: Path, number: int, image: str, known: dict[str, str], contents: bool) -> Iterator[Row]:
+    struct = pa.types.is_struct(_schema(file)[0].field(image).type)
+    picture = ([image] if contents else [f"{image}.path"]) if struct else ([image] if contents else [])
+    batches = _arrow_batches if file.suffix == ".arrow" else _parquet_batches
+    for batch in batches(file, EMBEDDED_ROWS if contents else 4096, [*known.values(), *picture]):
+        columns: dict[str, Any] = {
+            name: text_of(file, name, batch.column(theirs)).texts() for name, theirs in known.items()
+        }
+        if struct:
+            pictures = batch.column(image)
+            columns["path"] = pictures.field("path").to_pylist()
+            if contents:
+                columns["content"] = pictures.field("bytes").to_pylist()
+        elif contents:
+            columns["content"] = batch.column(image).to_pylist()
+        if not columns:
+            columns["path"] = [None] * batch.num_rows
+        yield from _zipped(number, columns)
+        number += batch.num_rows
+
+
+def _parquet_batches(file: Path, size: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     from pyarrow import parquet
 
     # Without pre-buffering, what is in memory is a page of each column, not whole row groups. A page cannot be read in
     # parts; writers put up to 1,024 rows into one, or a row group if that is smaller.
     with parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as opened:
-        struct = pa.types.is_struct(opened.schema_arrow.field(image).type)
-        picture = ([image] if contents else [f"{image}.path"]) if struct else ([image] if contents else [])
-        size = EMBEDDED_ROWS if contents else 4096
-        for batch in opened.iter_batches(size, columns=[*known.values(), *picture], use_threads=False):
-            columns: dict[str, Any] = {
-                name: text_of(file, name, batch.column(theirs)).texts() for name, theirs in known.items()
-            }
-            if struct:
-                pictures = batch.column(image)
-                columns["path"] = pictures.field("path").to_pylist()
-                if contents:
-                    columns["content"] = pictures.field("bytes").to_pylist()
-            elif contents:
-                columns["content"] = batch.column(image).to_pylist()
-            if not columns:
-                columns["path"] = [None] * batch.num_rows
-            yield from _zipped(number, columns)
-            number += batch.num_rows
+        yield from opened.iter_batches(size, columns=[*columns], use_threads=False)
+
+
+def _arrow_batches(file: Path, size: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """All columns: of a mapped file only those are read that are looked at."""
+    with _stream(file) as reader:
+        for batch in reader:
+            for start in range(0, batch.num_rows, size):
+                yield batch.slice(start, size)
