@@ -17,8 +17,8 @@ def snippets(page: str) -> list[str]:
 
 
 def printed(page: str, folder: Path) -> list[str]:
-    """What the page's only snippet prints, word for word, beside two folders of rendered teddies."""
-    [code] = snippets(page)
+    """What the page's snippets print, word for word, one after the other beside two folders of rendered teddies."""
+    code = "\n".join(snippets(page))
     for name, seed in (("real", "1"), ("generated", "2")):
         command = [sys.executable, "-m", "arena.cli", "teddies", name, "--n", "8", "--seed", seed]
         subprocess.run(command, cwd=folder, check=True)
@@ -36,6 +36,9 @@ def test_fid_in_five_lines(tmp_path: Path) -> None:
 
 
 def test_features_and_distance_step_by_step(tmp_path: Path) -> None:
-    first, second = printed("docs/fid.md", tmp_path)
+    first, second, third = printed("docs/fid.md", tmp_path)
     value, fingerprint = first.split()
     assert float(value) > 0 and len(fingerprint) == 64 and second == "() ()"
+    by_batches, kid = map(float, third.split())
+    # From statistics alone the covariance's zero eigenvalues come back as rounding.
+    assert abs(by_batches / float(value) - 1) < 1e-6 and -1 < kid < 1

@@ -10,7 +10,8 @@ values of R1 R2', its nuclear norm. n features, centred and scaled, are such a r
     nuclear    both sides have features, at most d each         R1 R2' R2 R1', or the singular values of R1 R2'
     low-rank   one side has at most d features                  R1 S2 R1'
     cholesky   more, and one covariance has a Cholesky factor   L' S2 L
-    eigh       singular covariances without features            R1 S2 R1', R1 from eigenvalues above rounding
+    pivoted    a singular covariance without features           R1 S2 R1', R1 (r, d) by Cholesky with pivoting, rank r
+    eigh       the same, with eigenvalues below 0               R1 S2 R1', R1 from eigenvalues above rounding
 
 A square doubles the exponent of what rounding leaves. Where the estimate of that exceeds `TOLERANCE`, and where R1 R2'
 is nearly square, its singular values themselves are taken, with R by QR where features were kept.
@@ -21,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -85,6 +87,11 @@ class Side:
     def dim(self) -> int:
         return len(self.mean)
 
+    @property
+    def few(self) -> bool:
+        """At most as many images as dimensions: the covariance is singular."""
+        return self.n is not None and self.n <= self.dim
+
     @cached_property
     def rows(self) -> Floats | None:
         if self.features is None or len(self.features) > self.dim:
@@ -104,23 +111,27 @@ class Side:
     @cached_property
     def cholesky(self) -> Floats | None:
         """Lower L, LL' = covariance; None where the covariance is singular."""
+        if self.few:
+            return None
         try:
             return linalg.cholesky(self.covariance, lower=True, check_finite=False)
         except linalg.LinAlgError:
             return None
 
     @cached_property
-    def eigen(self) -> tuple[Floats, float]:
-        """A root (r, d) from the eigenvalues above rounding, largest first, and the sum of the absolute others."""
-        values, vectors = linalg.eigh(self.covariance, driver="evd", check_finite=False)
-        kept = values > len(values) * EPSILON * max(values[-1], 0)
-        root = (vectors[:, kept] * np.sqrt(values[kept])).T[::-1]
-        return np.ascontiguousarray(root), float(np.abs(values[~kept]).sum())
+    def low_rank(self) -> Root:
+        """A root of a singular covariance with as many rows as its rank: by far cheaper than eigenvectors where that is
+        small. A covariance with eigenvalues below 0, as float32 files have them, has no such root but by eigenvectors.
+        """
+        return _pivoted(self.covariance) or _by_eigenvectors(self.covariance)
 
     @cached_property
     def eigenvalues(self) -> Floats:
         """Of the covariance, those above rounding, ascending."""
-        matrix = self.covariance if self.rows is None else self.rows @ self.rows.T
+        root = self.rows
+        if root is None and self.features is None and self.cholesky is None:
+            root = self.low_rank.rows
+        matrix = self.covariance if root is None else root @ root.T
         values = linalg.eigh(matrix, eigvals_only=True, driver="evd", check_finite=False)
         return values[values > len(values) * EPSILON * max(values[-1], 0)]
 
@@ -131,7 +142,15 @@ class Side:
             return self.rows
         if self.features is not None:
             return _triangle(self.features, self.mean)
-        return self.cholesky.T if self.cholesky is not None else self.eigen[0]
+        return self.cholesky.T if self.cholesky is not None else self.low_rank.rows
+
+
+class Root(NamedTuple):
+    """`rows` (r, d) with rows' rows = covariance, what was cut in units of the trace, and how it was found."""
+
+    rows: Floats
+    cut: float
+    path: str
 
 
 Source = ArrayLike | Moments | Statistics | Side
@@ -211,12 +230,14 @@ def products(a: Side, b: Side) -> Iterator[tuple[Floats, str, float]]:
         short, long = (a, b) if a.rows is not None else (b, a)
         yield short.rows @ long.covariance @ short.rows.T, "low-rank", 0.0
     else:
-        if a.cholesky is not None:
+        few = [side for side in (a, b) if side.few]
+        if not few and a.cholesky is not None:
             yield congruence(a.cholesky, b.covariance), "cholesky", 0.0
-        for side, other in ((a, b), (b, a)):
+        for side in sorted(few, key=lambda each: each.n) or (a, b):
             if side.cholesky is None:
-                root, clamped = side.eigen
-                yield root @ other.covariance @ root.T, "eigh", clamped
+                other = b if side is a else a
+                root, cut, path = side.low_rank
+                yield root @ other.covariance @ root.T, path, cut
 
 
 def congruence(lower: Floats, matrix: Floats) -> Floats:
@@ -234,13 +255,36 @@ def contrasts(centred: Floats) -> Floats:
     return (centred[1:] - centred[0] / (1 + np.sqrt(n))) / np.sqrt(n - 1)
 
 
+def _pivoted(covariance: Floats) -> Root | None:
+    """By LAPACK's pstrf, which stops where what is left is rounding; None where what is left is more than that."""
+    factor, pivots, rank, failed = linalg.lapack.dpstrf(covariance)
+    if failed < 0 or not rank:
+        return None
+    rows = np.empty((rank, len(covariance)))
+    rows[:, pivots - 1] = np.triu(factor[:rank])
+    probe = np.random.default_rng(0).standard_normal(len(covariance))  # |E probe| is about |E|, for any E but by design
+    left = np.linalg.norm(covariance @ probe - rows.T @ (rows @ probe))
+    trace = float(covariance.trace())
+    if left > len(covariance) * EPSILON * trace:
+        return None
+    return Root(rows, float(np.abs(covariance.diagonal() - (rows**2).sum(0)).sum()), "pivoted")
+
+
+def _by_eigenvectors(covariance: Floats) -> Root:
+    """From the eigenvalues above rounding, largest first."""
+    values, vectors = linalg.eigh(covariance, driver="evd", check_finite=False)
+    kept = values > len(values) * EPSILON * max(values[-1], 0)
+    rows = (vectors[:, kept] * np.sqrt(values[kept])).T[::-1]
+    return Root(np.ascontiguousarray(rows), float(np.abs(values[~kept]).sum()), "eigh")
+
+
 def _by_singular_values(a: Side, b: Side) -> Spectrum:
-    by_eigen = [side for side in (a, b) if side.features is None and side.cholesky is None]
+    singular = [side for side in (a, b) if side.features is None and side.cholesky is None]
     values = linalg.svdvals(a.root @ b.root.T, check_finite=False)
     floor = len(values) * EPSILON * values[0] if len(values) else 0.0
-    clamped = sum(side.eigen[1] for side in by_eigen)
+    clamped = sum(side.low_rank.cut for side in singular)
     kept = values[values > floor]
-    path = "eigh" if by_eigen else "nuclear"
+    path = singular[0].low_rank.path if singular else "nuclear"
     return Spectrum(kept**2, path, clamped, EPSILON * float(values.sum()))
 
 

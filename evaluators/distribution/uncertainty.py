@@ -270,7 +270,7 @@ def couple(a: Side, b: Side) -> Coupling:
     if a.rows is not None:
         values, generated, real = _couple_rows(b, a)
         return Coupling(values, real, generated)
-    root = a.cholesky.T if a.cholesky is not None else a.eigen[0]
+    root = a.cholesky.T if a.cholesky is not None else a.low_rank.rows
     matrix = frechet.congruence(a.cholesky, b.covariance) if a.cholesky is not None else root @ b.covariance @ root.T
     values, vectors = _eigh(matrix)
     directions = root.T @ vectors

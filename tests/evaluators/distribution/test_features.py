@@ -76,8 +76,8 @@ def test_other_weights_are_another_protocol_and_another_key(clean: Extractor):
 
 
 def test_engine_and_threads_are_in_the_protocol_only_where_precision_is_reduced(clean: Extractor):
-    assert replace(clean, engine="openvino", threads=7, batch_size=3).protocol == clean.protocol
-    draft = replace(clean, recipe=FEATURES["inception-clean-draft@1"])
+    assert replace(clean, engine="openvino", threads=7, asked_batch=3).protocol == clean.protocol
+    draft = replace(clean, recipe=FEATURES["inception-clean-draft@1"], asked_device="cpu")
     assert draft.protocol.settings["engine"] == {"name": "torch", "device": "cpu"}
 
 
@@ -257,7 +257,7 @@ def test_a_folder_that_describes_no_network_is_named(tiny_dinov2: Path, tmp_path
     ("choices", "error", "reason"),
     [
         ({"device": "gpu"}, UsageError, "Unknown device 'gpu'"),
-        ({"device": "mps"}, UsageError, "use cpu, cuda"),
+        ({"device": "mps"}, UsageError, "use auto, cpu, cuda"),
         ({"device": "cuda:99"}, EnvironmentFault, "No device 'cuda:99' here"),
         ({"engine": "tensorrt"}, UnknownName, "known: openvino, torch"),
         ({"engine": "openvino", "device": "cuda"}, UsageError, "runs on the CPU"),

@@ -23,6 +23,7 @@ from evaluators.distribution.cache import FeatureCache
 from evaluators.distribution.extract import extract
 from evaluators.distribution.features import open_extractor
 from evaluators.distribution.frechet import frechet
+from evaluators.distribution.measure import Setup, measure
 
 # Network and resize are float32 in another order: 2e-6 of the largest feature is seen, bicubic a little more.
 FEATURES = 2e-5
@@ -59,6 +60,15 @@ def write_set(folder: Path, seed: int, top: int) -> Path:
     image[5].convert("CMYK").save(folder / "5.jpg", quality=95)
     image[6].save(folder / "6.png", exif=exif)
     image[7].save(folder / "7.png")
+    return folder
+
+
+def write_plain(folder: Path, seed: int, top: int) -> Path:
+    """RGB as it is, with nothing to convert."""
+    folder.mkdir()
+    for n, size in enumerate([(512, 512), (64, 64), (300, 500), (299, 299), (200, 130), (321, 123)]):
+        name, options = (f"{n}.jpg", {"quality": 90}) if n % 3 == 2 else (f"{n}.png", {})
+        Image.fromarray(picture(seed + n, *size, top)).save(folder / name, **options)
     return folder
 
 
@@ -139,27 +149,58 @@ def test_pytorch_fid(folders, ours, ported, tmp_path, monkeypatch):
     assert frechet(found["real"], found["generated"]).value == pytest.approx(distance, rel=DISTANCE)
 
 
-def test_clean_fid(folders, ours, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def clean_fid(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, Path]], tuple[Features, float]]:
+    """clean-fid's features of both folders, and its distance of them."""
     import torch
     from cleanfid import fid
     from cleanfid.inception_torchscript import InceptionV3W
 
     # The same layers and tensors as in the file that clean-fid would download; only the resize is missing in it.
-    script = torch.jit.load(str(weights.find_inception().path))
-    torch.jit.save(script.net, str(tmp_path / "inception-2015-12-05.pt"))
-    monkeypatch.setattr(fid, "linalg", SimpleNamespace(sqrtm=sqrtm))
-    model = InceptionV3W(str(tmp_path), download=False)
-    theirs = {
-        side: fid.get_files_features(
-            sorted(map(str, folder.iterdir())), model, num_workers=0, batch_size=4, device=torch.device("cpu"),
-            verbose=False,
-        )
-        for side, folder in folders.items()
-    }  # fmt: skip
+    folder = tmp_path_factory.mktemp("clean-fid")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script = torch.jit.load(str(weights.find_inception().path))
+        torch.jit.save(script.net, str(folder / "inception-2015-12-05.pt"))
+        model = InceptionV3W(str(folder), download=False)
+
+    def run(folders: dict[str, Path]) -> tuple[Features, float]:
+        theirs = {
+            side: fid.get_files_features(
+                sorted(map(str, folder.iterdir())), model, num_workers=0, batch_size=4, device=torch.device("cpu"),
+                verbose=False,
+            )
+            for side, folder in folders.items()
+        }  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fid, "linalg", SimpleNamespace(sqrtm=sqrtm))
+            return theirs, their_distance(fid.frechet_distance, theirs)
+
+    return run
+
+
+def test_clean_fid(folders, ours, clean_fid):
+    theirs, distance = clean_fid(folders)
     found = ours("inception-clean-fid@0.1")
     assert_same_features(found, theirs)
-    distance = their_distance(fid.frechet_distance, theirs)
     assert frechet(found["real"], found["generated"]).value == pytest.approx(distance, rel=DISTANCE)
+
+
+def test_the_default_is_clean_fid_for_plain_rgb_files(clean_fid, tmp_path):
+    """`fid-clean@1` as `arena fid` runs it, on PNG and JPEG files in RGB, larger and smaller than what is seen."""
+    folders = {side: write_plain(tmp_path / side, 100 * n, 256 - 90 * n) for n, side in enumerate(SIDES)}
+    theirs, distance = clean_fid(folders)
+    found = measure(folders["real"], folders["generated"], ["fid-clean@1"], setup=Setup(tmp_path / "cache"))
+    sets = found.sets["inception-clean@1"]
+    assert_same_features({"real": sets.real.features, "generated": sets.generated.features}, theirs)
+    assert found.figures[0].value == pytest.approx(distance, rel=DISTANCE)
+    assert not found.converted and not found.dropped
+
+
+def test_the_default_is_another_number_for_other_files(ours):
+    """Alpha and EXIF turns are honoured by it and ignored by clean-fid, which is why it has a name of its own."""
+    own, theirs = (frechet(*ours(name).values()).value for name in ("inception-clean@1", "inception-clean-fid@0.1"))
+    assert abs(own / theirs - 1) > 100 * DISTANCE
 
 
 def test_torch_fidelity(folders, ours, ported):
