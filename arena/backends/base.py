@@ -41,6 +41,8 @@ class Backend(Protocol):
     - `concurrency`, on the object: it waits for others rather than computes, so this many calls of `generate`, each
       with one image, are under way at once, from threads. (1: batches, one after the other)
     - `close()`, on the object: called once, after the last image.
+    - `commits`, on the object, with an argument of that name in RUNNING: which commits of a hub it loaded where none
+      was pinned, by hub id. They are recorded and given to it from then on, so that a contestant never changes.
     """
 
     def generate(self, prompts: Sequence[str], seeds: Sequence[int]) -> Sequence[Image | Drawn | GenerationError]:

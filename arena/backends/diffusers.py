@@ -7,14 +7,25 @@ import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Required
 
 import numpy as np
 from PIL import Image
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads typing's own from Python 3.12 on only
 
-from arena.backends.hub import fetched_pipeline, needs
+from arena.backends.hub import (
+    commit,
+    fetched_adapter,
+    fetched_part,
+    fetched_pipeline,
+    free_bytes,
+    install_line,
+    needs,
+    needs_of_tokenizer,
+    part_bytes,
+    weights_bytes,
+)
 from arena.backends.weights import folder_sha256, model_source
 from arena.errors import EnvironmentFault, GenerationError, OutOfMemory, UsageError, WeightsError
 
@@ -35,10 +46,17 @@ SIGNS_OF_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate
 class Adapter(TypedDict, total=False):
     """LoRA or DreamBooth weights: a hub id or folder, a file in it, a pinned revision, and how strongly they count."""
 
-    model: str
+    model: Required[str]
     file: str
     revision: str
     scale: float
+
+
+class Part(TypedDict, total=False):
+    """A part of a repository of its own: a hub id or folder, and a pinned revision."""
+
+    model: Required[str]
+    revision: str
 
 
 def best_device() -> str:
@@ -52,7 +70,7 @@ def best_device() -> str:
 class DiffusersBackend:
     """A frozen pipeline. Noise comes from a CPU generator per image: batching does not change who gets which seed."""
 
-    RUNNING = frozenset({"device", "offload", "key_variable", "vae_tiling"})
+    RUNNING = frozenset({"device", "offload", "key_variable", "vae_tiling", "commits"})
     here = True
 
     def __init__(
@@ -73,19 +91,21 @@ class DiffusersBackend:
         scheduler_options: dict[str, Any] | None = None,
         adapters: list[Adapter] | None = None,
         call: dict[str, Any] | None = None,
-        parts: dict[str, str] | None = None,
+        parts: dict[str, str | Part] | None = None,
         device: str = "auto",
         offload: Literal["model", "sequential"] | None = None,
         vae_tiling: bool = False,
         key_variable: str | None = None,
+        commits: dict[str, str] | None = None,
     ):
         """`model`: hub id, folder or package://PACKAGE/FOLDER. `call`: further arguments of the pipeline's call.
 
         `revision` pins a hub commit, `weights_sha256` the content of a folder (see `folder_sha256`). `quantise`: the
         parts that `quantisation` is for (transformer). `scheduler`: a class of diffusers, with options that change its
-        own. `parts`: hub ids of parts that the repository leaves out, such as HiDream's fourth text encoder.
-        `offload` keeps parts in main memory until they are needed. `key_variable`: NAME of the variable with a hub
-        token, for gated models.
+        own. `parts`: hub ids of parts that the repository leaves out, such as HiDream's fourth text encoder, each
+        alone or with its revision. `offload` keeps parts in main memory until they are needed. `key_variable`: NAME of
+        the variable with a hub token, for gated models, parts and adapters. `commits`: by hub id, what is loaded where
+        no `revision` says it; the attribute of this name holds what was.
         Raises UsageError for a setting it does not take, WeightsError when the weights cannot be had or are not the
         ones named, EnvironmentFault when a package is missing or memory is too small.
         """
@@ -97,22 +117,37 @@ class DiffusersBackend:
         source = model_source(model)
         self.device = best_device() if device == "auto" else device
         extra = _quantised(quantisation, quantise)
-        folder = fetched_pipeline(model, source, revision, variant, key_variable)
+        self.commits: dict[str, str] = {}
+        known = dict(commits or {})
+        folder = fetched_pipeline(model, source, revision or known.get(model), variant, key_variable)
+        self._loaded_of(model, revision, folder)
         _check_weights(model, folder, weights_sha256)
-        _require_memory(model, folder, variant, dtype, quantisation, None if offload else self.device)
-        extra |= _loaded_parts(parts or {}, dtypes[dtype])
+        given = {name: Part(model=one) if isinstance(one, str) else one for name, one in (parts or {}).items()}
+        places = {name: _fetched_part(name, one, known, key_variable) for name, one in given.items()}
+        for name, one in given.items():
+            self._loaded_of(one["model"], one.get("revision"), places[name])
+        beside = sum(part_bytes(place, dtype) for name, place in places.items() if not _is_tokenizer(name))
+        _require_memory(model, folder, variant, dtype, quantisation, None if offload else self.device, beside)
+        for place in (*folder.glob("*tokenizer*"), *(places[name] for name in places if _is_tokenizer(name))):
+            needs_of_tokenizer(place)
+        extra |= _loaded_parts(places, dtypes[dtype])
         self.pipeline = _load(model, folder, variant, dtypes[dtype], extra)
         self.pipeline.set_progress_bar_config(disable=True)
         _schedule(self.pipeline, scheduler, scheduler_options or {})
         for adapter in adapters or []:
-            _adapt(self.pipeline, adapter)
+            place = _adapt(self.pipeline, adapter, known, key_variable)
+            self._loaded_of(adapter["model"], adapter.get("revision"), place)
         _weigh(self.pipeline, adapters or [])
         if vae_tiling:
-            self.pipeline.vae.enable_tiling()
+            _tile(self.pipeline)
         self._place(offload)
         self.call = _call(self.pipeline, {"num_inference_steps": steps, "height": height, "width": width}, guidance)
         self.call |= call or {}
         _check_call(self.pipeline, self.call)
+
+    def _loaded_of(self, model: str, revision: str | None, folder: Path) -> None:
+        if revision is None and (sha := commit(folder)) is not None:
+            self.commits[model] = sha
 
     def _place(self, offload: str | None) -> None:
         try:
@@ -217,17 +252,17 @@ def _check_weights(model: str, folder: Path, expected: str | None) -> None:
 
 
 def _require_memory(
-    model: str, folder: Path, variant: str | None, dtype: str, quantisation: str | None, device: str | None
+    model: str, folder: Path, variant: str | None, dtype: str, quantisation: str | None, device: str | None, beside: int
 ) -> None:
     """Raises EnvironmentFault before a machine kills the process for what it loads. `device` None: parts come in turn.
 
-    Every weight counts as wide as `dtype`, and half of that where quantised: some parts never are.
+    Every weight counts as wide as `dtype`, and half of that where quantised: some parts never are. `beside`: bytes of
+    parts that come from elsewhere.
     """
-    from arena.backends.hub import free_bytes, weights_bytes
-
     wanted = weights_bytes(folder, variant, dtype)
     if quantisation:
         wanted //= 2
+    wanted += beside
     free = free_bytes(device)
     if free is not None and wanted > free:
         raise EnvironmentFault(
@@ -250,20 +285,36 @@ def _quantised(quantisation: str | None, parts: list[str] | None) -> dict[str, A
     }
 
 
-def _loaded_parts(parts: Mapping[str, str], dtype: torch.dtype) -> dict[str, Any]:
+def _is_tokenizer(part: str) -> bool:
+    return "tokenizer" in part
+
+
+def _fetched_part(name: str, part: Part, commits: Mapping[str, str], key_variable: str | None) -> Path:
+    revision = part.get("revision") or commits.get(part["model"])
+    try:
+        return fetched_part(part["model"], revision, key_variable, weights=not _is_tokenizer(name))
+    except WeightsError as error:
+        raise WeightsError(f"The part {name!r} is not to be had: {error}") from error
+
+
+def _loaded_parts(places: Mapping[str, Path], dtype: torch.dtype) -> dict[str, Any]:
     """Parts of their own repositories: a tokenizer or a text encoder each, by the name of the pipeline's argument."""
     import transformers
 
     loaded = {}
-    for name, source in parts.items():
-        kind = transformers.AutoTokenizer if "tokenizer" in name else transformers.AutoModelForCausalLM
-        options = {} if "tokenizer" in name else {"dtype": dtype, "output_hidden_states": True}
+    for name, folder in places.items():
+        kind = transformers.AutoTokenizer if _is_tokenizer(name) else transformers.AutoModelForCausalLM
+        options = {} if _is_tokenizer(name) else {"dtype": dtype, "output_hidden_states": True}
         try:
-            loaded[name] = kind.from_pretrained(source, **options)
-        except (OSError, ValueError, KeyError) as error:
-            raise WeightsError(
-                f"The part {name!r} from {source!r} could not be loaded ({_first_line(error)})."
+            loaded[name] = kind.from_pretrained(folder, local_files_only=True, **options)
+        except ImportError as error:
+            raise EnvironmentFault(
+                f"The part {name!r} needs a package that is missing; {install_line(error)}"
             ) from error
+        except Exception as error:  # whatever a library makes of files
+            if is_out_of_memory(error):
+                raise EnvironmentFault(f"The part {name!r} does not fit into memory; {SMALLER}.") from error
+            raise WeightsError(f"The part {name!r} in {str(folder)!r} does not load ({_first_line(error)}).") from error
     return loaded
 
 
@@ -281,7 +332,7 @@ def _load(
         return DiffusionPipeline.from_pretrained(folder, variant=variant, dtype=dtype, local_files_only=True, **extra)
     except ImportError as error:
         raise EnvironmentFault(
-            f"The pipeline {model!r} needs a package that is missing ({_first_line(error)})."
+            f"The pipeline {model!r} needs a package that is missing; {install_line(error)}"
         ) from error
     except Exception as error:
         if is_out_of_memory(error):
@@ -298,21 +349,37 @@ def _schedule(pipeline: DiffusionPipeline, name: str | None, options: Mapping[st
         return
     own = type(pipeline.scheduler)
     kind = own if name is None else getattr(diffusers, name, None)
-    if kind is None or not hasattr(kind, "from_config"):
+    if not isinstance(kind, type) or not issubclass(kind, diffusers.SchedulerMixin):
         raise UsageError(f"diffusers has no scheduler {name!r}; one that fits is in {own.__name__}.compatibles.")
-    pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **options)
+    try:
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **options)
+    except Exception as error:  # every scheduler checks its options in its own way
+        raise UsageError(
+            f"The scheduler {kind.__name__} does not take the options {dict(options)} ({_first_line(error)})."
+        ) from error
 
 
-def _adapt(pipeline: DiffusionPipeline, adapter: Adapter) -> None:
+def _tile(pipeline: DiffusionPipeline) -> None:
+    if not hasattr(getattr(pipeline, "vae", None), "enable_tiling"):
+        raise UsageError(f"{type(pipeline).__name__} has no VAE that decodes in tiles; leave out vae_tiling.")
+    pipeline.vae.enable_tiling()
+
+
+def _adapt(pipeline: DiffusionPipeline, adapter: Adapter, commits: Mapping[str, str], key_variable: str | None) -> Path:
+    """Load an adapter; the folder that it is in."""
     needs("peft", "adapters")
     if not hasattr(pipeline, "load_lora_weights"):
         raise UsageError(f"{type(pipeline).__name__} takes no LoRA adapters.")
-    options = {"revision": adapter.get("revision"), "weight_name": adapter.get("file")}
-    given = {name: value for name, value in options.items() if value is not None}
+    model = adapter["model"]
+    folder, file = fetched_adapter(
+        model, adapter.get("file"), adapter.get("revision") or commits.get(model), key_variable
+    )
+    named = {"weight_name": file} if file else {}
     try:
-        pipeline.load_lora_weights(adapter["model"], adapter_name=_adapter_name(adapter), **given)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise WeightsError(f"The adapter {adapter.get('model')!r} does not load ({_first_line(error)}).") from error
+        pipeline.load_lora_weights(folder, adapter_name=_adapter_name(adapter), local_files_only=True, **named)
+    except Exception as error:  # whatever a library makes of files
+        raise WeightsError(f"The adapter {model!r} does not load ({_first_line(error)}).") from error
+    return folder
 
 
 def _weigh(pipeline: DiffusionPipeline, adapters: Sequence[Adapter]) -> None:

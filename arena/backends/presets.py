@@ -102,7 +102,8 @@ PRESETS: dict[str, Preset] = {
               "convolutional U-Net with cross-attention, adversarially distilled", 1, "stabilityai/sdxl-turbo"),
     ),
     "pixart-sigma": Preset(
-        _settings("PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", 20, 4.5, dtype="float16"),
+        # Left alone, the pipeline rewrites prompts where beautifulsoup4 happens to be installed.
+        _settings("PixArt-alpha/PixArt-Sigma-XL-2-1024-MS", 20, 4.5, dtype="float16", call={"clean_caption": False}),
         _card("PixArt-alpha", _RAIL, 600_000_000, "T5-XXL", "diffusion transformer with cross-attention", 20,
               "PixArt-alpha/PixArt-Sigma-XL-2-1024-MS"),
     ),

@@ -17,7 +17,7 @@ from arena.backends.presets import preset
 from arena.domain import Contestant
 from arena.errors import ArenaError, SettingsError, UsageError
 from arena.keys import holds_key
-from arena.services import moderation
+from arena.services import commits, moderation
 from arena.services.costs import CostAndSpeed, costs
 from arena.settings import variable_name
 
@@ -44,8 +44,12 @@ class Listed:
 
 
 def add(arena: Arena, contestants: Sequence[Contestant]) -> list[Contestant]:
-    """Store all of them or none. Raises UsageError for a name that is taken by other settings."""
-    return arena.store.add_contestants(contestants)
+    """Store all of them or none. Raises UsageError for a name that is taken by other settings.
+
+    Commits of the hub that one was loaded from stay with it.
+    """
+    known = {one.name: one for one in arena.store.contestants()}
+    return arena.store.add_contestants([commits.kept(one, known.get(one.name)) for one in contestants])
 
 
 def listed(arena: Arena) -> list[Listed]:

@@ -267,14 +267,14 @@ def job(arena: Arena, run: Run, tell: runs.Report) -> runs.Ended:
 
 def backends(arena: Arena) -> MakeBackend:
     """What makes a contestant's backend in this process, with as many threads as the settings allow."""
-    from arena.backends.base import create_backend
+    from arena.services import commits
 
     def make(contestant: Contestant) -> Backend:
         if arena.settings.threads:
             import torch
 
             torch.set_num_threads(arena.settings.threads)
-        return create_backend(contestant)
+        return commits.opened(arena, contestant)
 
     return make
 

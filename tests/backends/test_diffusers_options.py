@@ -139,3 +139,36 @@ def test_a_negative_prompt_is_for_every_image_of_a_batch(folder: Path) -> None:
     both = backend.generate(["a bear", "two bears"], [1, 2])
     [alone] = backend.generate(["two bears"], [2])
     assert np.abs(np.asarray(both[1]).astype(int) - np.asarray(alone)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"scheduler": "AutoencoderKL"}, "no scheduler 'AutoencoderKL'"),
+        ({"scheduler_options": {"beta_schedule": "nonsense"}}, "EulerDiscreteScheduler does not take the options"),
+    ],
+)
+def test_a_scheduler_that_cannot_be_is_said(folder: Path, settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        DiffusersBackend(str(folder), **CALL, **settings)
+
+
+def test_a_pipeline_that_misses_a_package_says_the_line_that_gets_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import diffusers
+
+    def missing(*_: Any, **__: Any) -> Any:
+        raise ModuleNotFoundError("No module named 'timm'", name="timm")
+
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", missing)
+    with pytest.raises(EnvironmentFault, match=r"needs a package that is missing; get it by: pip install timm$"):
+        DiffusersBackend(str(folder), **CALL)
+
+
+def test_parts_are_named_by_folder_and_may_be_broken(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"The part 'text_encoder_4' in .* does not load"):
+        DiffusersBackend(str(folder), **CALL, parts={"text_encoder_4": str(tmp_path)})
+    with pytest.raises(WeightsError, match=r"The part 'text_encoder_4' is not to be had: There is no folder"):
+        DiffusersBackend(str(folder), **CALL, parts={"text_encoder_4": {"model": "./nowhere"}})

@@ -95,6 +95,75 @@ def test_memory_is_counted_from_headers_as_it_will_be_loaded(tmp_path: Path) -> 
         hub.weights_bytes(tmp_path, None, "float32")
 
 
+def test_a_part_from_elsewhere_counts_in_memory(tmp_path: Path) -> None:
+    from arena.backends.diffusers import DiffusersBackend
+
+    whole, llama = tmp_path / "whole", tmp_path / "llama"
+    safetensors(whole / "transformer" / "model.safetensors", "BF16", 1000, 2)
+    (whole / "model_index.json").write_text("{}")
+    safetensors(llama / "model-00001-of-00002.safetensors", "BF16", 10**15, 2)
+    safetensors(llama / "model-00002-of-00002.safetensors", "F32", 10**15, 4)
+    assert hub.part_bytes(llama, "bfloat16") == 4 * 10**15
+    with pytest.raises(EnvironmentFault, match=r"take about 4000000.0 GB as bfloat16"):
+        DiffusersBackend(
+            str(whole), dtype="bfloat16", device="cpu", parts={"text_encoder_4": str(llama), "tokenizer_4": str(llama)}
+        )
+    with pytest.raises(WeightsError, match="could not be loaded"):  # a tokenizer alone takes no such memory
+        DiffusersBackend(str(whole), dtype="bfloat16", device="cpu", parts={})
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "pytorch_model.bin").write_bytes(b"x" * 100)
+    assert hub.part_bytes(tmp_path / "old", "float32") == 100
+
+
+def test_the_narrowest_limit_around_a_container_counts(tmp_path: Path) -> None:
+    """cgroup v2: a limit of an outer group holds too, and cached files give way."""
+    own, root = tmp_path / "own", tmp_path / "groups"
+
+    def group(path: str, most: str, used: int, cached: int = 0) -> None:
+        (root / path).mkdir(parents=True, exist_ok=True)
+        (root / path / "memory.max").write_text(most + "\n")
+        (root / path / "memory.current").write_text(f"{used}\n")
+        (root / path / "memory.stat").write_text(f"anon 5\ninactive_file {cached}\nactive_file 7\n")
+
+    own.write_text("4:memory:/other\n0::/pod/box\n")
+    assert hub.free_of_container(root, own) is None
+    group("pod/box", "max", 500)
+    assert hub.free_of_container(root, own) is None
+    group("pod", "9000", 2000, 500)
+    assert hub.free_of_container(root, own) == 7500
+    group("pod/box", "3000", 2500)
+    assert hub.free_of_container(root, own) == 500
+    group("pod/box", "3000", 3100)
+    assert hub.free_of_container(root, own) == 0
+    own.write_text("0::/\n")  # inside, the group is the root of what is seen
+    group("", "4000", 1000)
+    assert hub.free_of_container(root, own) == 3000
+    assert hub.free_of_container(root, tmp_path / "none") is None
+    assert hub.free_of_container(root, root / "memory.max") is None
+
+
+def test_a_containers_limit_is_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "free_of_container", lambda: 12345)
+    assert hub.free_bytes("cpu") == 12345
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ModuleNotFoundError("No module named 'timm.data'", name="timm.data"), "get it by: pip install timm"),
+        (ModuleNotFoundError("No module named 'bs4'", name="bs4"), "get it by: pip install beautifulsoup4"),
+        (ImportError("\nT5Tokenizer requires the SentencePiece library but it was not found in your environment."),
+         "get it by: pip install sentencepiece"),
+        (ImportError("X requires the ftfy library; you can install it with pip: `pip install ftfy`. Restart."),
+         "get it by: pip install ftfy"),
+        (ImportError("Run `pip install -U transformers[torch]>=5`"), "get it by: pip install transformers[torch]>=5"),
+        (ImportError("flash attention is not there"), "install the package that it names"),
+    ],
+)  # fmt: skip
+def test_a_library_that_misses_a_package_is_said_with_the_line_that_gets_it(error: ImportError, line: str) -> None:
+    assert hub.install_line(error) == line
+
+
 def test_too_little_memory_is_said_before_it_is_used(tmp_path: Path) -> None:
     from arena.backends.diffusers import DiffusersBackend
 
