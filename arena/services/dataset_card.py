@@ -59,13 +59,7 @@ Exported on {datetime.now(UTC):%d %B %Y}. Licence: {_inline(options.licence)}.
 
 {done.images:,} images, {done.failures:,} failed attempts (kept with their reason, never an empty image). {withheld}
 
-```python
-from datasets import load_dataset
-
-votes = load_dataset("parquet", data_files="data/votes/people-*.parquet", split="train")
-```
-
-## Where the prompts are from
+{_example(done)}## Where the prompts are from
 
 {sources}
 
@@ -87,7 +81,20 @@ signed token, setting or key is in here. Whoever asked to be forgotten is in no 
 """
 
 
+def _example(done: Exported) -> str:
+    """How to read a table that has rows; nothing where none has."""
+    for table, split in (("votes", "people"), ("images", layout.SPLIT), ("prompts", layout.SPLIT)):
+        if split in done.splits[table]:
+            files = f"{layout.DATA}/{table}/{split}-*.parquet"
+            return (
+                "```python\nfrom datasets import load_dataset\n\n"
+                f'{table} = load_dataset("parquet", data_files="{files}", split="train")\n```\n\n'
+            )
+    return ""
+
+
 def _front_matter(done: Exported, options: Options) -> str:
+    """The YAML. Tables and splits without rows are left out: the library cannot open them, and hubs would say so."""
     import yaml
 
     configs = [
@@ -99,10 +106,11 @@ def _front_matter(done: Exported, options: Options) -> str:
             **({"default": True} if table == "votes" else {}),
         }
         for table in layout.SCHEMAS
+        if done.splits[table]
     ]  # fmt: skip
     head = {
         "license": options.licence, "pretty_name": options.name, "task_categories": ["text-to-image"],
-        "tags": ["human-feedback", "leaderboard", "croissant"], "configs": configs,
+        "tags": ["human-feedback", "leaderboard", "croissant"], **({"configs": configs} if configs else {}),
     }  # fmt: skip
     return str(yaml.safe_dump(head, sort_keys=False, allow_unicode=True))
 

@@ -238,6 +238,7 @@ def _signed(folder: Path, rows: Iterable[Row], sign: Signer | None, done: Export
 
 def _write_table(folder: Path, table: str, rows: Iterable[Row], done: Exported, progress: Progress) -> None:
     done.rows[table] = 0
+    filled: dict[str, None] = {}
     with ExitStack() as stack:
         writers: dict[str, _Parts] = {}
 
@@ -248,11 +249,13 @@ def _write_table(folder: Path, table: str, rows: Iterable[Row], done: Exported, 
 
         parts(_split(table, PEOPLE))
         for row in rows:
-            parts(_split(table, row.get("board"))).add(_plain(table, row))
+            split = _split(table, row.get("board"))
+            parts(split).add(_plain(table, row))
+            filled[split] = None
             done.rows[table] += 1
             if done.rows[table] % GROUP_ROWS == 0:
                 progress(table, done.rows[table])
-        done.splits[table] = [*writers]
+        done.splits[table] = [*filled]
     progress(table, done.rows[table])
 
 

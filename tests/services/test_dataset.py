@@ -21,7 +21,8 @@ from arena.errors import ArenaError, DataError, UsageError
 from arena.rating import elo
 from arena.services import battles, dataset_export, dataset_import, leaderboard, own_prompts, snapshots
 from arena.services import dataset_layout as layout
-from arena.services.dataset_export import Options, board_bytes, export, opaque, without_keys
+from arena.services.dataset_card import card
+from arena.services.dataset_export import Exported, Options, _write_table, board_bytes, export, opaque, without_keys
 from arena.services.dataset_import import checked, import_into
 from arena.services.rating_files import rate
 from arena.settings import load_settings
@@ -30,6 +31,7 @@ from db import prompt_sets as stored_sets
 from db import transfer
 from db.image_values import image_values
 from db.schema import Base
+from tests.conftest import fill_with_swatches
 from tests.services.lived_in import SECRETS, lived_in
 
 NewArena = Callable[[str, str], Arena]
@@ -268,6 +270,37 @@ def test_the_card_names_every_table_and_its_files_exist(exported: tuple[Arena, P
     images = [row for row in table(folder, "images") if row["image"]]
     assert f"{len(images):,} images, 2 failed attempts" in text and "- user: 5" in text
     assert "| Swatch A |" in text
+
+
+@pytest.mark.parametrize("voted", [True, False])
+def test_the_card_names_no_table_or_split_without_rows(arena: Arena, tmp_path: Path, voted: bool) -> None:
+    """`datasets` raises for a configuration whose split holds nothing, so a small arena's card leaves it out."""
+    fill_with_swatches(arena, contestants=2, prompts=2)
+    if voted:
+        battle = battles.open_battles(arena, "person:x", n=1)[0]
+        battles.vote(arena, "person:x", battle.token, "left")
+    export(arena, tmp_path / "small", Options("cc-by-4.0", "Small"))
+    _, head, text = (tmp_path / "small" / "README.md").read_text().split("---\n", 2)
+    rows = {name: len(table(tmp_path / "small", name)) for name in layout.SCHEMAS}
+    configs = {one["config_name"]: one for one in yaml.safe_load(head)["configs"]}
+    assert [*configs] == [name for name in layout.SCHEMAS if rows[name]] and len(configs) < len(rows)
+    for config in configs.values():
+        for file in config["data_files"]:
+            assert sum(parquet.read_metadata(one).num_rows for one in (tmp_path / "small").glob(file["path"])), file
+    assert ("votes" in configs, "data/votes/people-*.parquet" in text) == (voted, voted)
+    assert voted or 'images = load_dataset("parquet", data_files="data/images/train-*.parquet"' in text
+
+
+def test_a_split_without_rows_is_left_out_beside_others(arena: Arena, tmp_path: Path) -> None:
+    done = Exported(rows=dict.fromkeys(layout.SCHEMAS, 0))
+    votes = [{**dict.fromkeys(layout.SCHEMAS["votes"].names), "board": "judge:x", "outcome": "left", "at": None}]
+    for name in layout.SCHEMAS:
+        _write_table(tmp_path, name, votes if name == "votes" else [], done, lambda *_: None)
+    assert (tmp_path / "data" / "votes" / "people-00000.parquet").is_file(), "for `arena rate`"
+    head = yaml.safe_load(card(done, Options("cc0-1.0", "X"), {"people": b'{"rows": []}'}).split("---\n")[1])
+    assert [(one["config_name"], [file["split"] for file in one["data_files"]]) for one in head["configs"]] == [
+        ("votes", ["judges"])
+    ]
 
 
 def test_images_are_the_stored_bytes_and_hubs_are_told_so(exported: tuple[Arena, Path]) -> None:
