@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from arena.domain import DRAWS_NOTHING, Contestant, Generation, ImageRef, Prompt, Run, RunKind, RunState
 from arena.errors import ArenaError, EndpointError, EnvironmentFault, UnknownName, UsageError
 from arena.services import accounts as accounting
-from arena.services import prompt_sets, runs
+from arena.services import display, prompt_sets, runs
 from arena.services.drawing import Cell, Outcome, draw
 from arena.spending import Budget
 from db import costs as spent
@@ -262,6 +262,8 @@ def job(arena: Arena, run: Run, tell: runs.Report) -> runs.Ended:
     report, asked = Report(), dict(run.parameters)
     budget = _budget(asked.pop("budget_usd", None))
     _fill(arena, plan(arena, **asked), backends(arena), report, tell, budget=budget)
+    tell("making them alike to look at", report.made, 0)
+    display.prepare(arena)
     return runs.Ended(said(report))
 
 

@@ -17,7 +17,7 @@ from arena.bootstrap import Arena, open_arena
 from arena.cli import app
 from arena.domain import OWN_PROMPT, Contestant, Prompt, Run, RunKind, RunState
 from arena.errors import UsageError
-from arena.services import accounts, generation, moderation, own_prompts, own_spending, prompt_sets, runs
+from arena.services import accounts, display, generation, moderation, own_prompts, own_spending, prompt_sets, runs
 from arena.settings import load_settings
 from db.own_prompts import OwnPrompts, Stage
 from tests.conftest import fill_with_swatches
@@ -116,6 +116,7 @@ def test_a_run_keeps_to_its_budget_and_a_resumed_one_to_what_is_left(
     run_id = generation.start(arena, ["Priced"], budget_usd=0.75)
     done = runs.perform(arena, run_id)
     assert done.message.startswith("2 made, 0 failed; 0.6000 USD; stopped by the budget of 0.75 USD")
+    assert display.prepare(arena) == 0, "the run made every picture alike before anyone looks"
     again = generation.resume(arena, run_id)
     assert started[-1] == {**started[0], "budget_usd": pytest.approx(0.15)} and again != run_id
     assert runs.perform(arena, again).message.startswith("0 made, 0 failed; stopped by the budget of 0.15 USD")
