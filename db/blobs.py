@@ -12,10 +12,18 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from arena.errors import DataError, EnvironmentFault, SettingsError
+from arena.keys import struck
 
 T = TypeVar("T")
 WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "memory"})
 """Protocols whose objects appear whole or not at all; with others a draft is written beside its place and moved."""
+
+PACKAGES = {
+    **dict.fromkeys(("s3", "s3a"), "s3fs>=2026.9"), **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("az", "abfs", "abfss", "adl"), "adlfs"), "oci": "ocifs", "oss": "ossfs",
+    **dict.fromkeys(("sftp", "ssh"), "paramiko"), "smb": "smbprotocol",
+}  # fmt: skip
+"""What opens a protocol; the first is the extra `s3`."""
 
 
 class BlobStore(Protocol):
@@ -112,10 +120,13 @@ class RemoteBlobs:
         try:
             # Another process may have written since: what a folder held a moment ago is not to be relied on.
             self.files, self.root = fsspec.core.url_to_fs(url, use_listings_cache=False)
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError, TypeError) as error:
+            package = PACKAGES.get(url.partition("://")[0].lower())
+            what = f"get what it needs by `pip install '{package}'`" if package else "install the package that it names"
+            said = " ".join(str(error).split())
             raise SettingsError(
-                f"images_url {self.shown!r} cannot be opened ({error}); for s3:// install the extra `s3`, "
-                "for other protocols the package that fsspec names."
+                f"images_url {self.shown!r} cannot be opened "
+                f"({struck(said.replace(url, self.shown))[:200]}); {what}, or name a folder."
             ) from error
         self.root = self.root.rstrip("/")
         protocols = {self.files.protocol} if isinstance(self.files.protocol, str) else {*self.files.protocol}
@@ -183,4 +194,4 @@ class RemoteBlobs:
 
 def _without_password(url: str) -> str:
     host = urlsplit(url).netloc
-    return url.replace(host, host.rpartition("@")[2], 1) if "@" in host else url
+    return struck(url.replace(host, host.rpartition("@")[2], 1) if "@" in host else url)

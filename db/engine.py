@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from arena.errors import DatabaseError, DatabaseTooNew
+from arena.keys import struck
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -27,20 +28,46 @@ BUSY_SECONDS = 30
 MAPPED_BYTES = 1 << 26
 """Read through the page cache instead of copies: a board of a million votes starts a third of a second sooner."""
 WRITES = "arena_writes"
+FORMS = "use sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME"
+DRIVER = "`pip install 'psycopg[binary]>=3.3'`"
 
 
 def open_engine(url: str) -> Engine:
-    """An engine for the URL; raises DatabaseError when the URL or its file cannot be used. Connects to nothing yet."""
+    """An engine for the URL; raises DatabaseError when the URL or its file cannot be used. Connects to nothing yet.
+
+    No message holds a password, so none of the libraries' own words are in one.
+    """
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             return _sqlite_engine(url, parsed.database)
         return create_engine(url, pool_pre_ping=True)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        raise DatabaseError(
-            f"The database URL {url!r} cannot be used ({error}); use sqlite:///FILE or postgresql://…, "
-            "and install the extra `postgres` for the latter."
-        ) from error
+    except NoSuchModuleError as error:
+        kind = url.partition("://")[0]
+        reason, what = f"there is no kind of database {kind!r}", FORMS
+        raise DatabaseError(_unusable_url(url, reason, what)) from error
+    except ImportError as error:
+        reason, what = f"its driver {error.name or 'psycopg'!r} is not installed", FORMS
+        if parsed.get_backend_name() == "postgresql":
+            what = f"get one by {DRIVER}, and let the URL begin with postgresql://"
+        raise DatabaseError(_unusable_url(url, reason, what)) from error
+    except (ArgumentError, ValueError, TypeError):
+        # What they say may quote the password, and so would their traceback.
+        reason = "it is no URL, or its port is no number; in a password @ is %40, : is %3A and / is %2F"
+        raise DatabaseError(_unusable_url(url, reason, FORMS)) from None
+
+
+def _unusable_url(url: str, reason: str, what: str) -> str:
+    return f"The database URL {_without_password(url)!r} cannot be used ({reason}); {what}."
+
+
+def _without_password(url: str) -> str:
+    kind, mark, rest = url.partition("://")
+    if not mark:
+        return "(not shown)" if "@" in url else url
+    account, at, place = rest.rpartition("@")
+    user = account.partition(":")[0] + (":***" if ":" in account else "")
+    return f"{kind}://{user}{at}" + struck(f"://{place}", "***").removeprefix("://")
 
 
 def _sqlite_engine(url: str, file: str | None) -> Engine:
@@ -152,7 +179,7 @@ def _refuse_unknown(engine: Engine, found: str | None) -> None:
 
 def shown(engine: Engine) -> str:
     """The database's URL without its password."""
-    return repr(engine.url.render_as_string(hide_password=True))
+    return repr(_without_password(engine.url.render_as_string(hide_password=True)))
 
 
 class connecting:

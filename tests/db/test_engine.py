@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
+import tomllib
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -19,6 +22,7 @@ from arena.domain import Prompt
 from arena.errors import DatabaseError, DatabaseTooNew
 from arena.services import battles
 from arena.settings import Settings, load_settings
+from db import blobs
 from db import engine as engines
 from db.schema import Base
 from tests.conftest import fill_with_swatches
@@ -95,6 +99,46 @@ def test_an_unknown_database_url_is_refused(tmp_path: Path) -> None:
 
 def test_a_password_is_never_shown() -> None:
     assert "secret" not in engines.shown(engines.open_engine("postgresql://arena:secret@localhost/x"))
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("postgresql+psycopg2://arena:hunter2@host/x", r"its driver 'psycopg2' is not installed\); get one by"),
+        ("postgresql+nothing://arena:hunter2@host/x", "no kind of database 'postgresql\\+nothing'"),
+        ("mysql://arena:hunter2@host/x", r"'MySQLdb' is not installed\); use sqlite:///FILE or postgresql://"),
+        ("oracel://arena:hunter2@host/x?password=hunter2", "no kind of database 'oracel'"),
+        ("postgresql://arena:hunter2@host:port/x", "its port is no number"),
+        ("postgresql://arena:@hunter2:x/y@host:5432/x", "in a password @ is %40"),
+        ("postgresql://arena:5/hunter2@host:x/x", "its port is no number"),
+        ("postgresql:arena:hunter2@host/x", "it is no URL"),
+        ("sqlite://arena:hunter2@host/x", "use sqlite:///FILE"),
+        ("postgresql://arena:hunter2@[::1/x", "its port is no number"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_one_sentence_without_its_password(url: str, reason: str) -> None:
+    with pytest.raises(DatabaseError, match=reason) as told:
+        engines.open_engine(url)
+    assert "hunter2" not in "".join(traceback.format_exception(told.value)).replace(url, "")
+    assert "\n" not in str(told.value) and "hunter2" not in str(told.value)
+
+
+def test_a_missing_driver_is_said_with_the_line_that_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(DatabaseError, match=r"`pip install 'psycopg\[binary\]>=3.3'`") as told:
+        engines.open_engine("postgresql://arena:hunter2@host/x")
+    assert "'postgresql://arena:***@host/x'" in str(told.value)
+
+
+def test_a_password_among_the_parameters_is_not_shown() -> None:
+    engine = engines.open_engine("postgresql://arena@localhost/x?password=hunter2&sslmode=disable")
+    assert engines.shown(engine) == "'postgresql://arena@localhost/x?password=***&sslmode=disable'"
+
+
+def test_the_line_for_the_driver_is_the_extras_own() -> None:
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    [postgres], [s3] = (extras["optional-dependencies"][name] for name in ("postgres", "s3"))
+    assert f"`pip install '{postgres}'`" == engines.DRIVER and s3 in blobs.PACKAGES["s3"]
 
 
 def test_sqlite_runs_in_wal_and_writers_begin_immediate(arena: Arena) -> None:

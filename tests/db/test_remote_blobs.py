@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,3 +117,19 @@ def test_a_protocol_that_nothing_opens_is_a_setting(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"images_url 'nothing://host/x' cannot be opened") as refused:
         open_blobs("nothing://me:hunter2@host/x", tmp_path)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [("s3://me:hunter2@bucket/x", r"`pip install 's3fs>=2026.9'`"), ("gs://bucket/x", "`pip install 'gcsfs'`")],
+)
+def test_a_missing_package_is_said_with_the_line_that_gets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, line: str
+) -> None:
+    for package in ("s3fs", "gcsfs"):
+        monkeypatch.setitem(sys.modules, package, None)
+    for kind in ("s3", "gs"):
+        monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, kind, raising=False)
+    with pytest.raises(SettingsError, match=line) as told:
+        open_blobs(url, tmp_path)
+    assert "hunter2" not in str(told.value) and "\n" not in str(told.value)
