@@ -147,8 +147,9 @@ class _Images:
 def _read(arena: Arena, sha256: str) -> bytes:
     try:
         return arena.blobs.get(sha256)
-    except DataError as error:
-        raise ImageError(str(error)) from error
+    except DataError as error:  # a page shows the reason: where files lie is nobody else's business
+        what = "was changed" if arena.blobs.has(sha256) else "is missing"
+        raise ImageError(f"the file {sha256[:12]}… {what}; restore it from a backup") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,9 +442,9 @@ def _measured(arena: Arena, images: _Images, reference: Reference, request: Requ
                 curve=True,
                 progress=lambda stage, done, total: report(f"{name}: {stage}", done, total),
             )
-            unscored += found[features].unscored
+            unscored += [(metric, reference.named_in(reason)) for metric, reason in found[features].unscored]
         except DataError as error:
-            unscored += [(metric, str(error)) for metric in metrics]
+            unscored += [(metric, reference.named_in(str(error))) for metric in metrics]
     return _Measured(images, found, tuple(unscored))
 
 
@@ -470,7 +471,7 @@ def _scores(
             details = {
                 **score.details,
                 **more,
-                "warnings": list(dict.fromkeys([*figure.warnings, *found.warnings])),
+                "warnings": [*figure.warnings, *map(reference.named_in, (*sets.warnings, *sets.generated.notices))],
                 "worst": [[*by_name[name], amount] for name, amount in figure.details.get("worst", ())],
                 "versus": versus,
                 "unpaired": unpaired,
@@ -535,12 +536,14 @@ def _said(scores: Sequence[Score]) -> str:
 
 def _unmeasured(scores: Sequence[Score]) -> Iterable[str]:
     """A sentence for each reason, not for each model."""
-    reasons: dict[tuple[str, str], list[str]] = {}
+    everyone = {score.subject for score in scores}
+    reasons: dict[tuple[str, str], set[str]] = {}
     for score in scores:
         if score.unscored is not None:
-            reasons.setdefault((score.protocol.id, score.unscored.rstrip(".")), []).append(score.subject)
+            reasons.setdefault((score.protocol.id, score.unscored.rstrip(".")), set()).add(score.subject)
     for (metric, reason), subjects in reasons.items():
-        yield f"{metric} could not be measured of {', '.join(subjects)}: {reason}"
+        whose = "" if subjects == everyone else f" of {', '.join(sorted(subjects))}"
+        yield f"{metric} could not be measured{whose}: {reason}"
 
 
 def _unread(scores: Sequence[Score]) -> Iterable[str]:

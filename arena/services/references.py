@@ -57,6 +57,11 @@ class Reference:
         known = {COPIES: bool(self.pixels), SIZES: bool(self.facts), FILES: files}
         return tuple(check for check in CHECKS if known[check])
 
+    def named_in(self, sentence: str) -> str:
+        """The sentence with the set's name in the place of its file's path, as a page shows it."""
+        named = f"Reference set {self.name!r}"
+        return sentence.replace(str(self.images), named) if isinstance(self.images, Path) else sentence
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:

@@ -262,9 +262,13 @@ def test_what_could_not_be_measured_is_a_score_with_its_reason(measurable: Arena
     run = benchmarks.run(measurable, asked)
     kid, frechet = benchmarks.scores(measurable)
     assert frechet.value is not None and kid.value is None
-    assert kid.metric == "kid" and kid.protocol.id == "kid@1" and "holds statistics of" in (kid.unscored or "")
-    assert f"kid@1 could not be measured of {NAME}: " in run.message
-    with pytest.raises(DataError, match=r"kid@1 could not be measured of Renderer, Mirror: .*holds statistics of"):
+    assert (
+        kid.metric == "kid"
+        and kid.protocol.id == "kid@1"
+        and (kid.unscored or "").startswith("Reference set 'mine' holds statistics of")
+    )
+    assert "kid@1 could not be measured: Reference set 'mine' holds" in run.message
+    with pytest.raises(DataError, match=r"kid@1 could not be measured: .*holds statistics of"):
         benchmarks.run(measurable, replace(asked, contestants=(NAME, OTHER), metrics=("kid@1",)))
     assert len(benchmarks.scores(measurable)) == 2
     [failed, _] = runs.latest(measurable, RunKind.BENCHMARK)
@@ -302,8 +306,8 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_counted(with_clip: Arena)
         mine, theirs = (found[name, metric].details for name in (NAME, OTHER))
         assert (mine["n_dropped"], theirs["n_dropped"]) == (2, 0)
         assert mine.get("n_generated", mine.get("n")) == 6 and theirs.get("n_generated", theirs.get("n")) == 8
-        assert [reason.split(" ")[0] for _, reason in mine["dropped"]] == ["The", "The"]
-        assert "missing" in mine["dropped"][0][1] and "was changed" in mine["dropped"][1][1]
+        assert "… is missing; restore" in mine["dropped"][0][1] and "… was changed; restore" in mine["dropped"][1][1]
+        assert not any(str(with_clip.settings.data_dir) in reason for _, reason in mine["dropped"])
         assert all(name.startswith("prompt ") for name, _ in mine["dropped"])
     [versus] = found[NAME, "fd-efficientnet-lite0"].details["versus"]
     assert versus["n"] == 6, "the same prompts of both"
@@ -315,8 +319,8 @@ def test_a_model_without_a_readable_picture_leaves_the_others(with_clip: Arena) 
     run = benchmarks.run(with_clip, Request((NAME, OTHER), (*QUICK, "clipscore-l14@1"), n_real=12))
     assert run.state is RunState.DONE
     reasons = {score.metric: score.unscored for score in benchmarks.scores(with_clip) if score.subject == NAME}
-    assert "no usable image (8 dropped, the first because The image" in (reasons["fd-efficientnet-lite0"] or "")
-    assert (reasons["clipscore-l14"] or "").startswith("none of 8 images can be read, the first because: The image")
+    assert "no usable image (8 dropped, the first because the file" in (reasons["fd-efficientnet-lite0"] or "")
+    assert (reasons["clipscore-l14"] or "").startswith("none of 8 images can be read, the first because: the file")
     assert all(score.value is not None for score in benchmarks.scores(with_clip) if score.subject == OTHER)
 
 
