@@ -9,6 +9,7 @@ import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from arena.backends.presets import preset
 from arena.domain import Contestant
 from arena.errors import ArenaError, SettingsError, UsageError
 from arena.keys import holds_key
-from arena.services import commits, moderation
+from arena.services import commits, moderation, toml_lines
 from arena.services.costs import CostAndSpeed, costs
 from arena.settings import variable_name
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 OURS = ("name", "backend", "preset", "card")
 """Fields of an entry that are no settings of its backend."""
 MOST_ERRORS = 20
-MOST_LINES = 5000
 
 Blame = Callable[[Sequence[str | int], str], str]
 """(where in the entry, what is wrong) -> the sentence that says so."""
@@ -174,7 +174,12 @@ def from_file(file: Path) -> list[Contestant]:
         raise SettingsError(f"The file {str(file)!r} cannot be read ({error}).") from error
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise SettingsError(f"{str(file)!r}: contestants are [[contestants]] tables, with two brackets each.")
-    return _all_of(tables, lambda where, reason: f"{file}, line {line_of(text, ['contestants', *where])}: {reason}")
+    lines = cache(lambda: toml_lines.lines_of(text))  # read once, and only where something is wrong
+
+    def blame(where: Sequence[str | int], reason: str) -> str:
+        return f"{file}, line {lines().get(('contestants', *where), 1)}: {reason}"
+
+    return _all_of(tables, blame)
 
 
 def _all_of(tables: Sequence[Mapping[str, Any]], blame: Blame) -> list[Contestant]:
@@ -196,31 +201,3 @@ def _all_of(tables: Sequence[Mapping[str, Any]], blame: Blame) -> list[Contestan
         more = f"\n… and {len(errors) - MOST_ERRORS} more" if len(errors) > MOST_ERRORS else ""
         raise SettingsError("\n".join(errors[:MOST_ERRORS]) + more)
     return found
-
-
-def line_of(text: str, path: Sequence[str | int]) -> int:
-    """The line, from 1, on which a value of a TOML text begins: where the text up to there first holds it.
-
-    A statement that runs over several lines is not whole before its last, so it begins after the line before which the
-    text was last whole.
-    """
-    lines = text.splitlines(keepends=True)[:MOST_LINES]
-    whole = 0
-    for number in range(1, len(lines) + 1):
-        try:
-            found = tomllib.loads("".join(lines[:number]))
-        except tomllib.TOMLDecodeError:
-            continue
-        if _holds(found, path):
-            return whole + 1
-        whole = number
-    return 1
-
-
-def _holds(found: Any, path: Sequence[str | int]) -> bool:
-    for step in path:
-        try:
-            found = found[step]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return True

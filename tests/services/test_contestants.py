@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from arena.backends.presets import PRESETS
 from arena.bootstrap import Arena
@@ -91,20 +88,6 @@ def test_a_name_that_is_taken_stores_none_of_them(any_arena: Arena) -> None:
     with pytest.raises(UsageError, match="'B' exists"):
         contestants.add(any_arena, two)
     assert [one.name for one in any_arena.store.contestants()] == ["B"]
-
-
-@given(
-    st.lists(st.sampled_from(["# note", "", "x = 1", "y = [\n 1,\n]", 's = """\n[[t]]\n"""']), max_size=6), st.data()
-)
-def test_the_line_of_a_value_is_where_it_stands(filler: list[str], data: st.DataObject) -> None:
-    """Against a plain way to know: the line is marked when the text is put together."""
-    blocks = [line.replace("x", f"x{n}", 1).replace("y", f"y{n}", 1).replace("s =", f"s{n} =") for n, line in
-              enumerate(filler)]  # fmt: skip
-    place = data.draw(st.integers(0, len(blocks)))
-    text = "[[t]]\n" + "\n".join([*blocks[:place], "wanted = 1", *blocks[place:]])
-    tomllib.loads(text)
-    marked = text[: text.index("wanted")].count("\n") + 1
-    assert contestants.line_of(text, ["t", 0, "wanted"]) == marked
 
 
 @pytest.mark.parametrize(
