@@ -25,7 +25,7 @@ from arena import matchmaking
 from arena.backends import BACKENDS
 from arena.backends.weights import PACKAGE_SCHEME
 from arena.domain import OWN_PROMPT, VOTES_BACKEND, Battle, Contestant, Generation, Prompt, Run, RunKind, RunState
-from arena.errors import EndpointError, EnvironmentFault, SettingsError, UsageError, WeightsError
+from arena.errors import EndpointError, UsageError
 from arena.plugins import known_names
 from arena.services import battles, display, gate, generation, moderation, own_spending, personal, runs
 from arena.services.generation import Cell
@@ -200,7 +200,17 @@ def job(arena: Arena, run: Run, report: runs.Report) -> runs.Ended:
     """Draws what is in the queue, and ends once nothing came for `own_prompts_idle` seconds."""
     if any(other.state is RunState.RUNNING and (other.id or 0) < (run.id or 0) for other in workers(arena)):
         return runs.Ended("another one was at work already")
-    queue, loaded = OwnPrompts(arena.store), Loaded(arena)
+    loaded = Loaded(arena)
+    try:
+        made = _work(arena, run, report, loaded)
+    finally:
+        loaded.close()
+    return runs.Ended(f"{made} prompts drawn, then nothing came")
+
+
+def _work(arena: Arena, run: Run, report: runs.Report, loaded: Loaded) -> int:
+    """How many prompts were drawn until nothing came any more."""
+    queue = OwnPrompts(arena.store)
     made, idle_since, reported = 0, time.monotonic(), 0.0
     while (now := time.monotonic()) - idle_since < arena.settings.own_prompts_idle:
         request = queue.claim(run.id or 0) if queue.active() else None
@@ -213,11 +223,11 @@ def job(arena: Arena, run: Run, report: runs.Report) -> runs.Ended:
             report("waiting for prompts", made, 0)
             reported = now
         time.sleep(POLL_SECONDS)
-    return runs.Ended(f"{made} prompts drawn, then nothing came")
+    return made
 
 
 class Loaded:
-    """Backends that are kept loaded, the latest few."""
+    """Backends that are kept loaded, the latest few; others are closed, as each of them takes much memory."""
 
     def __init__(self, arena: Arena):
         self.make, self.most = generation.backends(arena), arena.settings.own_prompts_loaded
@@ -228,10 +238,22 @@ class Loaded:
         id = contestant.id or 0
         if id not in self.kept:
             while len(self.kept) >= self.most:
-                self.kept.popitem(last=False)
+                self._close(self.kept.popitem(last=False)[1])
             self.kept[id] = self.make(contestant)
         self.kept.move_to_end(id)
         return self.kept[id]
+
+    def close(self) -> None:
+        """Let go of all of them."""
+        while self.kept:
+            self._close(self.kept.popitem()[1])
+
+    @staticmethod
+    def _close(backend: Backend) -> None:
+        try:
+            getattr(backend, "close", lambda: None)()
+        except Exception as error:  # a backend of somebody's own may raise anything
+            print(f"{backend!r} does not close: {error}", file=sys.stderr)
 
 
 class SideFailed(Exception):
@@ -265,8 +287,9 @@ def _picture(
     if (found := queue.generation(*cell)) is None or found.image is None:
         try:
             backend = loaded.get(contestant)
-        except (WeightsError, EnvironmentFault, UsageError, SettingsError) as error:
-            print(error, file=sys.stderr)  # the log: the sentence may name folders of this machine
+        except Exception as error:  # a backend of somebody's own may raise anything
+            # The log: the sentence may name folders of this machine.
+            print(f"{contestant.name} could not be loaded: {type(error).__name__}: {error}", file=sys.stderr)
             raise SideFailed(f"{contestant.name} could not be loaded here") from error
         if (budget := own_spending.budget(arena, contestant)) is None:
             raise SideFailed(f"{contestant.name} costs money, and today's budget for such models is spent")

@@ -13,6 +13,7 @@ from random import Random
 import pytest
 from sqlalchemy import update
 
+from arena.backends.swatch import SwatchBackend
 from arena.bootstrap import Arena, open_arena
 from arena.domain import OWN_PROMPT, Contestant, Outcome, Run, RunKind, RunState, VoteFilter
 from arena.errors import UsageError
@@ -335,3 +336,71 @@ def test_a_killed_worker_is_replaced_and_the_prompt_is_drawn(arena: Arena) -> No
         time.sleep(0.05)  # it ends by itself once nothing comes
     last, first = own_prompts.workers(arena)
     assert (last.state, first.state, first.id) == (RunState.DONE, RunState.FAILED, killed.id)
+
+
+# What is kept loaded
+
+
+class Held:
+    """A backend that knows whether it was closed; `fault` is raised where it is loaded, or closed."""
+
+    def __init__(self, name: str, open_now: list[str], fault: Exception | None = None):
+        self.name, self.open_now, self.fault = name, open_now, fault
+        open_now.append(name)
+
+    def close(self) -> None:
+        self.open_now.remove(self.name)
+        if self.fault is not None:
+            raise self.fault
+
+
+def test_what_is_no_longer_kept_is_closed_before_the_next_is_loaded(seeded: Arena) -> None:
+    arena = open_arena(seeded.settings.model_copy(update={"own_prompts_loaded": 2}))
+    a, b, c = arena.store.contestants()
+    open_now: list[str] = []
+    at_loading: list[list[str]] = []
+
+    def make(contestant: Contestant) -> Held:
+        at_loading.append([*open_now])
+        return Held(contestant.name, open_now, RuntimeError("stuck") if contestant == b else None)
+
+    loaded = own_prompts.Loaded(arena)
+    loaded.make = make  # type: ignore[assignment]
+    first = loaded.get(a)
+    loaded.get(b)
+    assert loaded.get(a) is first, "used last, so b goes first"
+    loaded.get(c)  # b raises when it is closed, and c comes all the same
+    loaded.get(b)
+    assert at_loading == [[], [a.name], [a.name], [c.name]] and open_now == [c.name, b.name]
+    loaded.close()
+    assert open_now == [] and not loaded.kept
+    arena.store.engine.dispose()
+
+
+@pytest.mark.usefixtures("nobody_works")
+def test_the_worker_closes_what_it_loaded_and_outlives_a_backend_that_breaks(
+    seeded: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A constructor that raises what no error of ours is fails its request alone."""
+    closed: list[str] = []
+
+    class Breaking(SwatchBackend):
+        def __init__(self, tint: str = "x", **settings: object):
+            if tint == broken.settings["tint"]:
+                raise RuntimeError("CUDA error: invalid device ordinal")
+            super().__init__(tint=tint, **settings)
+            self.tint_of = tint
+
+        def close(self) -> None:
+            closed.append(self.tint_of)
+
+    broken, *rest = seeded.store.contestants()
+    monkeypatch.setattr("arena.backends.base.backend_class", lambda name: Breaking)
+    rng = Random(1)
+    for n in range(12):
+        own_prompts.ask(seeded, f"person:{n}", "a bear", rng)
+        assert work(seeded).state is RunState.DONE
+    found = [OwnPrompts(seeded.store).newest(f"person:{n}") for n in range(12)]
+    failed = [one for one in found if one is not None and one.stage is Stage.FAILED]
+    assert 0 < len(failed) < 12 and {one.reason for one in failed} == {f"{broken.name} could not be loaded here"}
+    assert {*closed} == {one.settings["tint"] for one in rest}
