@@ -59,9 +59,8 @@ def boards(paired: Paired, *, rounds: int = 1000, seed: int = 0) -> BoardAgreeme
     human, judge = (_Board.of(paired, codes, unit, len(times)) for codes in (paired.human, paired.judge))
     shared = sorted({*human.members} & {*judge.members})
     if len(shared) < 3:
-        raise DataError(
-            f"{len(shared)} models can be rated both by people and by the judge; rank agreement takes three."
-        )
+        models = "1 model" if len(shared) == 1 else f"{len(shared)} models"
+        raise DataError(f"{models} can be rated both by people and by the judge; rank agreement takes three.")
     places = [[board.members.index(member) for member in shared] for board in (human, judge)]
     starts = [board.fit(times[None].astype(np.float64))[0] for board in (human, judge)]
     whole = [theta[place] for theta, place in zip(starts, places, strict=True)]

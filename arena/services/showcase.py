@@ -185,8 +185,13 @@ def prompt_board(arena: Arena, visitor: str, prompt_id: int) -> PromptBoard:
     names = {one.id: one.name for one in arena.store.contestants()}
     records, pairs = _fared(pictures.met(arena.store, prompt_id=prompt_id), names)
     shown = [_picture(names, prompt, one, records) for one in found]
-    ordered = sorted(shown, key=lambda one: (-(one.record.score or -1.0), one.contestant))
+    ordered = sorted(shown, key=lambda one: (-_share_taken(one.record), one.contestant))
     return PromptBoard(prompt, tuple(_allowed(arena, visitor, ordered)), pairs)
+
+
+def _share_taken(record: Record) -> float:
+    """The record's score; below every other where no vote gives one."""
+    return -1.0 if record.score is None else record.score
 
 
 def _picture(

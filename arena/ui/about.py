@@ -24,6 +24,10 @@ The pictures come under random addresses, in boxes of one size, and both appear 
 server until you have voted. Press **←** or **→** for the better picture, **↑** for a tie, **↓** when both are bad,
 **S** to skip. Your browser keeps a random signed id, so that a pair counts once per voter; there is no account.
 
+Your vote tells you who made the two. They are never drawn against each other for you again, but each may meet a third
+picture of the same prompt later: then you may know the maker of one side before you vote. A prompt whose pictures you
+saw with names on a page **Model** or **Prompt** is not drawn for you any more.
+
 ### Own prompts
 You may type a prompt yourself; two models draw it at once. The two are drawn with a known chance, which is stored with
 the pair as always, and you vote blind as always. If one of them fails, you are told which, and no vote is taken. Nobody

@@ -12,7 +12,7 @@ from arena.bootstrap import Arena
 from arena.domain import RunKind, Score
 from arena.services import benchmarks
 from arena.services.benchmarks import Column, Request
-from arena.ui import runs
+from arena.ui import plots, runs
 from arena.ui.common import (
     LABEL_PIXELS,
     empty_state,
@@ -215,10 +215,21 @@ def draw_curves(column: Column) -> None:
     if len({point["n"] for point in points}) < 2:
         st.info(f"There are too few images for parts of them to be measured: {points[0]['n']} of a model.")
         return
+    plots.figure(
+        curves(column, points), pd.DataFrame(points), f"{title(column.metric)} and number of images",
+        "The plain value of parts of the images: of all, of halves, of quarters. A line that still falls at its right "
+        "end says that the value would go on falling with more images.",
+    )  # fmt: skip
+
+
+def curves(column: Column, points: list[dict[str, Any]]) -> alt.Chart:
+    """A line for each model through its points (model, n, value)."""
     rows = pd.DataFrame(points)
     order = [score.subject for score in column.scores]
+    ends = {point["model"]: point for point in sorted(points, key=lambda point: point["n"])}
+    said = "; ".join(f"{name} {ends[name]['value']:.4g} of {ends[name]['n']}" for name in order if name in ends)
     legend = alt.Legend(title=None, orient="top", columns=2, labelLimit=LABEL_PIXELS, symbolSize=90)
-    lines = (
+    return (
         alt.Chart(rows)
         .mark_line(point=alt.OverlayMarkDef(size=55, filled=True), strokeWidth=2.5)
         .encode(
@@ -232,12 +243,9 @@ def draw_curves(column: Column) -> None:
                 alt.Tooltip("value:Q", format=".4g", title="Plain value"),
             ],
         )
-        .properties(height=340, description=f"{column.metric} against the number of generated images")
-    )
-    st.altair_chart(lines, width="stretch")
-    st.caption(
-        "The plain value of parts of the images: of all, of halves, of quarters. A line that still falls at its right "
-        "end says that the value would go on falling with more images."
+        .properties(
+            height=340, description=f"{title(column.metric)} against the number of generated images; of all: {said}"
+        )
     )
 
 

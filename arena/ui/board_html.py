@@ -1,14 +1,18 @@
-"""The leaderboard's table and the galleries as HTML. Every text in them is escaped."""
+"""The leaderboard's table and the galleries as HTML. Every text in them is escaped.
+
+Addresses are relative to those of the pages, which are all one word long: a proxy may have put a path before them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from arena.services.board_table import Table
+from arena.services.board_table import SORTS, Table
 from arena.services.board_view import View
 from arena.services.showcase import Picture
 
@@ -31,16 +35,16 @@ HEADS = {
 }
 
 
-def board_html(table: Table, rows: Sequence[Row], view: View) -> str:
-    """The rows as one table that scrolls inside its own frame."""
+def board_html(table: Table, rows: Sequence[Row], view: View, sortable: bool = True) -> str:
+    """The rows as one table that scrolls inside its own frame. `sortable`: the heads of its columns sort it."""
     columns = shown_columns(table)
     scale = _Scale.of(table.rows)
-    heads = "".join(head(key, table, view) for key in columns)
+    heads = "".join(head(key, table, view, sortable) for key in columns)
     body = "".join(f"<tr>{''.join(cell(key, row, scale) for key in columns)}</tr>" for row in rows)
+    caption = f"Models, {in_words(view.sort)}, with ratings from {table.about['votes']:,} votes"
     return (
-        '<div class="board" role="region" tabindex="0" aria-label="Leaderboard"><table><caption>Models, best first, '
-        f"with ratings from {table.about['votes']:,} votes</caption><thead><tr>{heads}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
+        '<div class="board" role="region" tabindex="0" aria-label="Leaderboard"><table>'
+        f"<caption>{caption}</caption><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -56,14 +60,33 @@ def shown_columns(table: Table) -> list[str]:
     return ["rank", "name", "rating", "votes", "p_best", *optional, *figures, *live]
 
 
-def head(key: str, table: Table, view: View) -> str:
+def in_words(sort: str) -> str:
+    """The order of the rows, as a caption says it."""
+    key, downwards = sort.lstrip("-"), sort.startswith("-")
+    if key == "rank":
+        return "best last" if downwards else "best first"
+    first, last = ("A to Z", "Z to A") if key == "name" else ("smallest first", "largest first")
+    return f"sorted by {SORTS[key]}, {last if downwards else first}"
+
+
+def head(key: str, table: Table, view: View, sortable: bool = True) -> str:
     figures = {figure["key"]: (figure["title"], figure["about"]) for figure in table.figures}
     title, about = HEADS[key] if key in HEADS else figures[key]
     order = {key: "ascending", f"-{key}": "descending"}.get(view.sort)
     sort = f' aria-sort="{order}"' if order else ""
     hint = f' title="{escape(about)}"' if about else ""
     kind = f' class="{key}"' if key in ("name", "rating") else ""
-    return f'<th scope="col"{kind}{sort}{hint}>{escape(title)}</th>'
+    words = escape(title)
+    if sortable and key in SORTS:
+        words = f'<a href="{escape(sorting(key, table, view))}" target="_self">{words}</a>'
+    return f'<th scope="col"{kind}{sort}{hint}>{words}</th>'
+
+
+def sorting(key: str, table: Table, view: View) -> str:
+    """The address of the same board sorted by a column: the best or most first, and the other way round if it was."""
+    most = {figure["key"] for figure in table.figures if figure["higher_is_better"]} | {"votes", "p_best"}
+    first, second = (f"-{key}", key) if key in most else (key, f"-{key}")
+    return "leaderboard?" + urlencode(replace(view, sort=second if view.sort == first else first).query())
 
 
 def cell(key: str, row: Row, scale: _Scale) -> str:
@@ -77,7 +100,7 @@ def cell(key: str, row: Row, scale: _Scale) -> str:
 
 
 def name_link(name: str) -> str:
-    return f'<a href="/model?name={quote(name, safe="")}" target="_self">{escape(name)}</a>'
+    return f'<a href="model?name={quote(name, safe="")}" target="_self">{escape(name)}</a>'
 
 
 def _card(row: Row) -> str:
@@ -135,6 +158,13 @@ def note(row: Row) -> str:
     return "provisional" if row["provisional"] else str(row["status"])
 
 
+def chance_short(value: float | None) -> str:
+    """Whole percent, never all or nothing: votes leave a rest of doubt. Empty where unknown."""
+    if value is None:
+        return ""
+    return "<1%" if value < 0.01 else ">99%" if value > 0.99 else f"{value:.0%}"
+
+
 def share(value: float | None) -> str:
     """Whole percent: two decimals of a share of some dozens of votes would be noise."""
     if value is None:
@@ -159,7 +189,7 @@ def number(value: float) -> str:
 CELLS = {
     "rank": lambda row: rank_set(row),
     "votes": _votes,
-    "p_best": lambda row: share(row["p_best"]),
+    "p_best": lambda row: escape(chance_short(row["p_best"])) or NONE,
     "pooled": _pooled,
     "both_bad_rate": lambda row: share(row["both_bad_rate"]),
     "elo": lambda row: NONE if row["elo"] is None else f"{row['elo']:.1f}",
@@ -185,8 +215,8 @@ def image_html(one: Picture) -> str:
         return '<div class="waits">You have yet to vote on this prompt; the picture is shown after.</div>'
     # The browser's cleaner takes away a description that looks as if it closed a tag.
     words = escape(f"{one.contestant}: {one.prompt.text}".translate(ANGLES))
-    return f'<img src="/shown/{quote(one.token, safe="")}" loading="lazy" alt="{words}">'
+    return f'<img src="shown/{quote(one.token, safe="")}" loading="lazy" alt="{words}">'
 
 
 def prompt_link(prompt_id: int | None, text: str) -> str:
-    return f'<a href="/prompt?id={prompt_id}" target="_self">{escape(text)}</a>'
+    return f'<a href="prompt?id={prompt_id}" target="_self">{escape(text)}</a>'

@@ -19,7 +19,7 @@ from arena.rating.reliability import Reliability
 from arena.services import judge_board, judging, proxies
 from arena.services.judging import Request
 from arena.services.proxies import Panel, Proxy
-from arena.ui import gate, runs, verdicts
+from arena.ui import gate, plots, runs, verdicts
 from arena.ui.common import (
     LABEL_PIXELS,
     QUIET,
@@ -277,6 +277,17 @@ def draw_reliability(found: Reliability) -> None:
     rows = pd.DataFrame(
         {"stated": found.predicted, "value": found.observed, "low": found.low, "high": found.high, "n": found.count}
     ).dropna()
+    about = (
+        f"{found.n:,} votes that prefer an image. On the dashed line the judge's chances mean what they say. Mean "
+        f"distance from it: {found.ece:.2f}; a judge without fault would show {found.ece_if_calibrated:.2f} by luck."
+    )
+    with st.container(width=420):
+        plots.figure(reliability_chart(rows), rows, "stated chance and people", about)
+
+
+def reliability_chart(rows: pd.DataFrame) -> alt.LayerChart:
+    """The chance that a judge gives the left image against how often people prefer it, with intervals and a diagonal.
+    `rows`: stated, value, low, high, n."""
     scale = alt.Scale(domain=[0, 1])
     tooltip = [
         alt.Tooltip("stated:Q", format=".0%", title="It says"),
@@ -294,13 +305,9 @@ def draw_reliability(found: Reliability) -> None:
     diagonal = alt.Chart(pd.DataFrame({"x": [0, 1], "y": [0, 1]})).mark_line(
         strokeDash=[4, 4], opacity=0.6, strokeWidth=1
     )
-    chart = alt.layer(diagonal.encode(x="x:Q", y="y:Q"), bars, marks).properties(
-        height=320, description="Stated chance against how often people preferred the left image"
-    )
-    st.container(width=420).altair_chart(chart, width="stretch")
-    st.caption(
-        f"{found.n:,} votes that prefer an image. On the dashed line the judge's chances mean what they say. Mean "
-        f"distance from it: {found.ece:.2f}; a judge without fault would show {found.ece_if_calibrated:.2f} by luck."
+    said = "; ".join(f"it says {row.stated:.0%}, people {row.value:.0%} of {row.n:.0f}" for row in rows.itertuples())
+    return alt.layer(diagonal.encode(x="x:Q", y="y:Q"), bars, marks).properties(
+        height=320, description=f"Stated chance against how often people preferred the left image: {said}"
     )
 
 

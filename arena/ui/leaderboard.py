@@ -25,8 +25,8 @@ from arena.services.history import Changes
 from arena.services.snapshots import Snapshot
 from arena.ui import benchmarks as benchmarks_page
 from arena.ui import gate, plots
-from arena.ui.board_html import STYLE, board_html, rank_set
-from arena.ui.common import empty_state, heading, plain, said_plainly, the_arena
+from arena.ui.board_html import STYLE, board_html, chance_short, rank_set
+from arena.ui.common import empty_state, plain, said_plainly, the_arena
 
 Row = Mapping[str, Any]
 MANY_VOTES = 100_000
@@ -42,7 +42,7 @@ AGAINST = {"cost": "USD per megapixel", "seconds": "seconds per image"}
 
 
 def page() -> None:
-    heading("Leaderboard", "Models ranked by people who did not know which was which.")
+    st.title("Leaderboard", anchor=False)
     st.html(STYLE)
     with said_plainly():
         arena = the_arena()
@@ -51,6 +51,7 @@ def page() -> None:
         elif contestants := arena.store.contestants():
             draw_now(arena, choices(arena, contestants))
         else:
+            st.markdown(ranked_by(View()))
             empty_state(
                 "No models yet",
                 "Whoever runs this arena can add the embedded ones with `arena demo`, or their own with "
@@ -69,13 +70,14 @@ def choices(arena: Arena, contestants: Sequence[Any]) -> Choices:
 def draw_now(arena: Arena, known: Choices) -> None:
     """The board that the address asks for."""
     view, complaints = asked(dict(st.query_params), known)
+    st.markdown(ranked_by(view))
     plot = st.query_params.get("plot", "board")
     if plot not in PLOTS:
         complaints.append(f"The address asks for the plot {plot[:40]!r}; there are {', '.join(PLOTS)}.")
         plot = "board"
     for complaint in complaints:
         st.warning(plain(complaint), icon=":material/info:")
-    draw_changes(arena)
+    draw_changes(arena, view)
     draw_filters(known, view)
     draw_plots(plot)
     found = published(arena, view)
@@ -96,10 +98,24 @@ def draw_chosen(arena: Arena, view: View, found: Published, plot: str) -> None:
     elif plot == "meetings":
         draw_meetings(found, rows)
     elif plot == "scores":
-        draw_scores(arena, found.table, rows)
+        draw_scores(arena, view, found.table, rows)
         draw_judges(arena, None if view.category == EVERYTHING else view.category)
     else:
         draw_votes(arena, view)
+
+
+# Who voted
+
+
+def whose(view: View) -> str:
+    """The voters of a view, as words of a sentence; not escaped."""
+    return "people" if view.voters == PEOPLE else f"the judge {short_judge(view.voters)}"
+
+
+def ranked_by(view: View) -> str:
+    if view.voters == PEOPLE:
+        return "Models ranked by people who did not know which was which."
+    return f"Models ranked by {plain(whose(view))} alone. It may be biased, and its intervals do not say so."
 
 
 # The address and its widgets
@@ -214,21 +230,23 @@ def look_again(view: View) -> None:
 # What changed
 
 
-def draw_changes(arena: Arena) -> None:
+def draw_changes(arena: Arena, view: View) -> None:
+    """Of all votes of people, whatever is filtered: it says so where something is."""
     week = datetime.combine(datetime.now(UTC).date() - timedelta(days=7), time(), UTC)
     found = deriving.answer(arena, "changes", VoteFilter(), week)
     if found is not None and found.value is not None and found.value.votes + found.value.before:
-        st.markdown(f":material/update: {changed(found.value)}")
+        st.markdown(f":material/update: {changed(found.value, view.votes(week.date()) == VoteFilter())}")
 
 
-def changed(found: Changes) -> str:
-    """What the last seven days changed, in plain words."""
+def changed(found: Changes, unfiltered: bool = True) -> str:
+    """What the last seven days changed on the board of all votes of people, in plain words."""
+    when = "**This week**" if unfiltered else "On the board of all votes of people, **this week**"
     if not found.votes:
-        return "**This week** nobody voted; the board is as it was."
+        return f"{when} nobody voted; the board is as it was."
     votes = "1 vote" if found.votes == 1 else f"{found.votes:,} votes"
     if not found.before:
-        return f"**This week** brought {votes}, the first ones here."
-    said = [f"**This week** brought {votes}."]
+        return f"{when} brought {votes}, the first ones here."
+    said = [f"{when} brought {votes}."]
     if found.new:
         said.append(f"New on the board: {_listed([plain(name) for name in found.new])}.")
     moves = [f"{plain(one.name)} from {one.before} to {one.after}" for one in found.moves]
@@ -308,11 +326,12 @@ def draw_keep(arena: Arena, table: Table) -> None:
 
 def draw_snapshot(arena: Arena, id: str) -> None:
     found = snapshots.opened(arena, id)
-    st.html('<a class="back" href="/leaderboard" target="_self">← The leaderboard as it is now</a>')
+    st.html('<a class="back" href="leaderboard" target="_self">← The leaderboard as it is now</a>')
     view = View(**found.table.about["view"])
+    st.markdown(ranked_by(view))
     rows = chosen(found.table, view)
     st.info(snapshot_said(found), icon=":material/link:")
-    st.html(board_html(found.table, rows, view))
+    st.html(board_html(found.table, rows, view, sortable=False))
     st.caption(explained(found.table))
     with st.container(horizontal=True, gap="small"):
         draw_files(found.table, rows)
@@ -384,10 +403,10 @@ def neighbour(to_flip: int | None, needed: int | None, below: str) -> list[str]:
     return said
 
 
-def chance(share: float | None) -> str:
-    if share is None:
-        return "unknown"
-    return "below 1%" if share < 0.01 else "above 99%" if share > 0.99 else f"{share:.0%}"
+def chance(value: float | None) -> str:
+    """As the column Best has it, in words."""
+    words = {"": "unknown", "<1%": "below 1%", ">99%": "above 99%"}
+    return words.get(chance_short(value), chance_short(value))
 
 
 def draw_audit(arena: Arena, view: View) -> None:
@@ -498,13 +517,14 @@ def draw_meetings(found: Published, rows: Sequence[Row]) -> None:
     )  # fmt: skip
 
 
-def draw_scores(arena: Arena, table: Table, rows: Sequence[Row]) -> None:
-    """Each automatic score against people, and how far their orders agree."""
-    offered = {f["key"]: f for f in table.figures if f["key"] not in AGAINST}
+def draw_scores(arena: Arena, view: View, table: Table, rows: Sequence[Row]) -> None:
+    """Each automatic score against these voters, and how far their orders agree."""
+    offered = against(view, table.figures)
     if not offered:
         empty_state(
             "No automatic scores yet",
-            "Measure models on **Benchmarks**, or let a judge vote on **Judge**; then they stand against people here.",
+            "Measure models on **Benchmarks**, or let a judge vote on **Judge**; then they stand against "
+            f"{plain(whose(view))} here.",
         )
         return
     key = st.segmented_control(
@@ -517,19 +537,36 @@ def draw_scores(arena: Arena, table: Table, rows: Sequence[Row]) -> None:
         return
     said = agreement_said(numbers, figure["higher_is_better"])
     plots.figure(
-        plots.scatter(numbers, figure["title"], figure["higher_is_better"], said), numbers, f"people and {key}",
+        plots.scatter(numbers, titled(figure), figure["higher_is_better"], whose(view), said), numbers,
+        f"{whose(view)} and {key}",
         f"{said} {plain(figure['about'])}",
     )  # fmt: skip
     draw_curves(arena, key, figure["fingerprint"])
 
 
+def against(view: View, figures: Sequence[Row]) -> dict[str, Row]:
+    """The scores that say something beside the view's ratings: a judge is not held against itself."""
+    return {
+        figure["key"]: figure
+        for figure in figures
+        if figure["key"] in (*board_table.METRICS, "judge")
+        and not (figure["key"] == "judge" and view.voters != PEOPLE and figure["protocol"] == short_judge(view.voters))
+    }
+
+
+def titled(figure: Row) -> str:
+    """A score's name on an axis; a judge's with which it is, since the voters may be another."""
+    return f"Rating by the judge {figure['protocol']}" if figure["key"] == "judge" else figure["title"]
+
+
 def agreement_said(numbers: pd.DataFrame, higher_is_better: bool) -> str:
-    """How far a score orders the models as people do, in words."""
+    """How far a score orders the models as the voters do, in words."""
     sign = 1 if higher_is_better else -1
     try:
         found = rank_agreement.correlation(sign * numbers["value"], numbers["rating"], rounds=500)
     except DataError:
-        return f"{len(numbers)} models have both; a correlation takes three."
+        both = "1 model has both" if len(numbers) == 1 else f"{len(numbers)} models have both"
+        return f"{both}; a correlation takes three."
     if found.spearman is None or found.kendall is None:
         return "All models have the same value, so nothing can be said of their order."
     rho = found.spearman

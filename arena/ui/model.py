@@ -39,7 +39,7 @@ def page() -> None:
             draw_list(arena)
             return
         heading(plain(name[:120]), "What it is, where it stands, and what it draws.")
-        st.html('<a class="back" href="/leaderboard" target="_self">← Leaderboard</a>')
+        st.html('<a class="back" href="leaderboard" target="_self">← Leaderboard</a>')
         draw(arena, showcase.contestant(arena, name))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any, Literal
 
 import altair as alt
@@ -18,6 +19,8 @@ from arena.ui.common import LABEL_PIXELS, QUIET
 
 HEIGHT = 380
 ROW_PIXELS, CELL_WIDTH = 34, 56
+AXIS_LETTERS = 42
+"""Of a line beside an upright axis: what is longer would be cut off."""
 MOST_MET = 20
 """Models in the head-to-head map: more would be squares without words."""
 MOST_LINES = 5
@@ -216,23 +219,24 @@ def heat_map(numbers: pd.DataFrame, order: Sequence[str]) -> alt.LayerChart:
     )  # fmt: skip
 
 
-# People and automatic scores
+# Votes and automatic scores
 
 
-def scatter(numbers: pd.DataFrame, title: str, higher_is_better: bool, said: str) -> alt.LayerChart:
-    """An automatic score against people's rating, both with their 95% intervals where they have one. The axis of a
-    score of which less is better is turned, so that agreement always goes up to the right."""
+def scatter(numbers: pd.DataFrame, title: str, higher_is_better: bool, voters: str, said: str) -> alt.LayerChart:
+    """An automatic score against the rating by these voters, both with their 95% intervals where they have one. The
+    axis of a score of which less is better is turned, so that agreement always goes up to the right."""
     scale = alt.Scale(zero=False, nice=True, padding=60, reverse=not higher_is_better)
     axis = alt.Axis(tickCount=6, format=".6~r")
     heading = title if higher_is_better else f"{title} (smaller is better: turned)"
+    rating = f"Rating by {voters}"
     base = alt.Chart(numbers).encode(
         tooltip=[
             alt.Tooltip("name:N", title="Model"),
             alt.Tooltip("value:Q", title=title, format=".4g"),
-            alt.Tooltip("rating:Q", title="Rating by people", format=".0f"),
+            alt.Tooltip("rating:Q", title=rating, format=".0f"),
         ]
     )
-    y = alt.Y("low:Q", title="Rating by people", scale=alt.Scale(zero=False, nice=True, padding=12))
+    y = alt.Y("low:Q", title=wrap(rating, AXIS_LETTERS), scale=alt.Scale(zero=False, nice=True, padding=12))
     x = alt.X("value:Q", title=heading, scale=scale, axis=axis)
     upright = base.mark_rule(strokeWidth=3, opacity=0.6, color=QUIET).encode(x=x, y=y, y2="high:Q")
     level = base.transform_filter("isValid(datum.value_low)").mark_rule(strokeWidth=3, opacity=0.6, color=QUIET)
@@ -242,7 +246,7 @@ def scatter(numbers: pd.DataFrame, title: str, higher_is_better: bool, said: str
     layers = [upright, level, dots]
     if len(numbers) <= 12:
         layers.append(words.encode(x="value:Q", y="rating:Q", text="name:N"))
-    return alt.layer(*layers).properties(height=HEIGHT, description=f"{title} against people's rating. {said}")
+    return alt.layer(*layers).properties(height=HEIGHT, description=f"{title} against the rating by {voters}. {said}")
 
 
 # One model

@@ -51,7 +51,15 @@ def test_a_filter_is_in_the_address_and_a_link_brings_it_back(voter: Voter) -> N
     page.reload()
     table(page)
     assert page.get_by_label("Time").first.input_value() == "Last 7 days"
+    page.wait_for_function("document.title")
+    page.get_by_label("Time").first.click()
+    page.get_by_role("option", name="All time").click()
+    page.wait_for_url(lambda address: "time=" not in address, timeout=PATIENCE)
     page.go_back()
+    page.wait_for_url("**time=7d**", timeout=PATIENCE)
+    page.wait_for_function(
+        "() => document.querySelector('[aria-label=\"Time\"]')?.value === 'Last 7 days'", timeout=PATIENCE
+    )
 
 
 def test_a_models_name_leads_to_its_page_and_runs_nothing(voter: Voter) -> None:

@@ -99,6 +99,13 @@ def test_only_whom_both_can_rate_is_compared() -> None:
     small = (paired.left < 2) & (paired.right < 2)
     with pytest.raises(DataError, match="2 models can be rated both"):
         boards(Paired(NAMES, *(a[small] for a in (paired.left, paired.right, paired.human, paired.judge))))
+    left, right = np.array([0, 0, 1, 1]), np.array([1, 1, 2, 2])
+    human, judge = (
+        np.array([Code.LEFT, Code.RIGHT, Code.BOTH_BAD, Code.BOTH_BAD]),
+        np.array([Code.BOTH_BAD, Code.BOTH_BAD, Code.LEFT, Code.RIGHT]),
+    )
+    with pytest.raises(DataError, match="1 model can be rated both"):
+        boards(Paired(tuple("abc"), left, right, human, judge))
     with pytest.raises(DataError, match="no boards to compare"):
         boards(Paired(NAMES, *(np.zeros(0, int) for _ in range(4))))
 

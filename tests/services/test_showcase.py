@@ -96,6 +96,20 @@ def test_votes_on_a_prompt_are_counted_for_each_and_for_each_pair(seeded: Arena)
     assert sum(one.record.votes for one in fought if one.prompt.id == prompt_id) == expected["Swatch A"].votes
 
 
+def test_a_picture_that_only_lost_stands_before_one_without_votes(seeded: Arena) -> None:
+    prompt_id = prompt_ids(seeded)[0]
+    names = {one.id: one.name for one in seeded.store.contestants()}
+    for battle in battles.open_battles(seeded, "person:x", n=50):
+        whole = seeded.store.battle(battle.token)
+        sides = [names[whole.left.contestant_id], names[whole.right.contestant_id]]
+        if whole.prompt.id == prompt_id and sorted(sides) == ["Swatch B", "Swatch C"]:
+            battles.vote(seeded, "person:x", battle.token, [Outcome.LEFT, Outcome.RIGHT][sides.index("Swatch B")])
+    found = showcase.prompt_board(seeded, "person:visitor", prompt_id)
+    assert [(one.contestant, one.record.score) for one in found.pictures] == [
+        ("Swatch B", 1.0), ("Swatch C", 0.0), ("Swatch A", None),
+    ]  # fmt: skip
+
+
 def test_best_and_worst_are_told_apart(seeded: Arena) -> None:
     prompt = seeded.store.prompts()[0]
     records = [Record(3, 0), Record(2, 0), Record(2, 1), Record(1, 1), Record(0, 1), Record(0, 2)]

@@ -11,7 +11,6 @@ from streamlit.testing.v1 import AppTest
 from arena.bootstrap import Arena
 from arena.domain import Contestant, Prompt, ReportReason, RunKind, RunState
 from arena.services import admin, battles, leaderboard, moderation, runs
-from arena.ui import main_path
 from arena.ui.admin import VIEWS
 from arena.ui.common import ADMIN
 from db.voting import Voting
@@ -51,14 +50,6 @@ def test_it_is_closed_without_a_token_and_open_with_it(serve: Serve, seeded: Are
     page.button[0].click().run()
     assert page.session_state[ADMIN].name == "Ada" and "No open reports" in text_of(page)
     assert token not in repr(page.session_state)
-
-
-def test_visitors_do_not_find_it_in_the_menu(monkeypatch: pytest.MonkeyPatch, seeded: Arena) -> None:
-    monkeypatch.setenv("ARENA_DATA_DIR", str(seeded.settings.data_dir))
-    program = main_path().read_text()
-    assert '"visible" if this_admin() else "hidden"' in program
-    shown = AppTest.from_file(str(main_path()), default_timeout=20).run()
-    assert not shown.exception
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -77,6 +77,30 @@ def test_scores_stand_side_by_side_and_the_judge_is_chosen_in_the_address(serve:
     assert said.value.startswith("Scores none of 72 pairs")
 
 
+def test_stated_chances_stand_in_words_a_table_and_a_file() -> None:
+    def script() -> None:
+        import numpy as np
+
+        from arena.rating.reliability import Reliability
+        from arena.ui.judge import draw_reliability
+
+        empty = np.nan
+        draw_reliability(
+            Reliability(
+                np.array([0.2, empty, 0.9]), np.array([0.25, empty, 0.8]), np.array([0.1, empty, 0.6]),
+                np.array([0.4, empty, 0.9]), np.array([8, 0, 20]), 0.08, 0.05, 0.2,
+            )
+        )  # fmt: skip
+
+    page = AppTest.from_function(script, default_timeout=20).run()
+    assert not page.exception and "28 votes that prefer an image" in text_of(page)
+    (chart,) = page.get("vega_lite_chart")
+    assert "it says 20%, people 25% of 8; it says 90%, people 80% of 20" in chart.proto.spec
+    (numbers,) = [one.value for one in page.dataframe]
+    assert numbers.to_dict("list")["n"] == [8, 20] and [*numbers.columns] == ["stated", "value", "low", "high", "n"]
+    assert "file-stated-chance-and-people" in [button.key for button in page.get("download_button")]
+
+
 def test_the_gallery_shows_images_by_a_name_that_tells_nothing(serve: Serve, seeded: Arena) -> None:
     judging.run(seeded, Request("scripted"))
     page = serve(seeded, "judge", view="verdicts")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -12,9 +13,10 @@ from streamlit.testing.v1 import AppTest
 
 from arena.bootstrap import Arena
 from arena.domain import VOTES_BACKEND, Contestant, Outcome, Protocol, Score
-from arena.services import battles, board_table, showcase
+from arena.services import battles, board_table, judging, showcase
 from arena.services.board_view import View
 from arena.services.history import Changes, Moment, Move
+from arena.services.judging import Request
 from arena.ui import board_html, plots
 from arena.ui import leaderboard as page_module
 from db import origins
@@ -56,7 +58,7 @@ def parsed(html: str) -> Texts:
 def names_shown(page: AppTest) -> list[str]:
     """Models in the order of the table's rows."""
     html = html_of(page)
-    found = [part.split(">", 1)[1].split("</a>")[0] for part in html.split('<a href="/model?name=')[1:]]
+    found = [part.split(">", 1)[1].split("</a>")[0] for part in html.split('<a href="model?name=')[1:]]
     return found
 
 
@@ -188,6 +190,44 @@ def test_the_frame_around_many_votes_waits_and_then_draws(
     assert "appears by itself" in text_of(page) and names_shown(page) == []
 
 
+def test_chances_in_the_table_are_those_of_the_text() -> None:
+    said = {value: (board_html.CELLS["p_best"]({"p_best": value}), page_module.chance(value))
+            for value in (None, 0.0, 0.004, 0.5, 0.996, 1.0)}  # fmt: skip
+    assert said[0.5] == ("50%", "50%") and said[None] == (board_html.NONE, "unknown")
+    assert said[0.0] == said[0.004] == ("&lt;1%", "below 1%") and said[1.0] == said[0.996] == ("&gt;99%", "above 99%")
+
+
+@pytest.mark.parametrize(
+    ("sort", "caption", "head", "leads_to"),
+    [
+        (None, "Models, best first, with", "Rank", "-rank"),
+        (None, "Models, best first, with", "Votes", "-votes"),
+        ("-votes", "Models, sorted by Votes, largest first, with", "Votes", "votes"),
+        ("-name", "Models, sorted by Name, Z to A, with", "Model", "name"),
+        ("fid", "Models, sorted by FID, smallest first, with", "FID", "-fid"),
+        ("-rank", "Models, best last, with", "Rank", None),
+    ],
+)
+def test_the_table_says_how_it_is_sorted_and_its_heads_sort_it(
+    serve: Serve, rated: Arena, sort: str | None, caption: str, head: str, leads_to: str | None
+) -> None:
+    for name, value in (("Swatch A", 12.0), ("Swatch B", 11.0), ("Swatch C", 13.0)):
+        rated.store.add_score(Score(name, "fid-clean", Protocol("fid-clean", "1", {}), value))
+    query = {"backend": "swatch"} | ({"sort": sort} if sort else {})
+    html = html_of(fine(serve(rated, "leaderboard", **query)))
+    assert caption in html
+    address = "leaderboard?backend=swatch" + (f"&amp;sort={leads_to}" if leads_to else "")
+    assert f'<a href="{address}" target="_self">{head}</a></th>' in html
+
+
+def test_every_address_of_the_board_is_relative(serve: Serve, rated: Arena) -> None:
+    pages = [serve(rated, "leaderboard"), serve(rated, "model", name="Swatch A"), serve(rated, "model")]
+    prompt = str(rated.store.prompts()[0].id)
+    for page in [*pages, serve(rated, "prompt", id=prompt)]:
+        html = html_of(fine(page))
+        assert 'href="' in html and 'href="/' not in html and 'src="/' not in html
+
+
 # Snapshots
 
 
@@ -248,9 +288,9 @@ def test_a_model_has_its_card_place_pictures_and_battles(serve: Serve, rated: Ar
     assert "12 billion parameters" in html and "<dt>Organisation</dt><dd>Us</dd>" in html and "not said" in html
     assert "Every attempt made an image" in words and "Best and worst battles" in words
     assert {metric.label: metric.value for metric in page.metric}["FID"] == "12.5"
-    assert html.count('<img src="/shown/') == len(rated.store.prompts()[: showcase.SIZE])
+    assert html.count('<img src="shown/') == len(rated.store.prompts()[: showcase.SIZE])
     page.toggle[0].set_value(True).run()
-    assert html_of(fine(page)).count('<img src="/shown/') > html.count('<img src="/shown/')
+    assert html_of(fine(page)).count('<img src="shown/') > html.count('<img src="shown/')
 
 
 def test_a_models_page_says_where_its_images_came_from(serve: Serve, rated: Arena) -> None:
@@ -275,7 +315,7 @@ def test_a_model_that_there_is_not_and_none_asked_for(serve: Serve, rated: Arena
 
 def test_a_prompt_shows_everyone_and_the_votes(serve: Serve, rated: Arena) -> None:
     page = fine(serve(rated, "prompt", id=str(rated.store.prompts()[0].id)))
-    assert html_of(page).count('<img src="/shown/') == 3
+    assert html_of(page).count('<img src="shown/') == 3
     assert page.dataframe[0].value[["Won", "Lost", "Tied", "Both bad"]].to_numpy().sum() > 0
 
 
@@ -306,6 +346,15 @@ def test_what_changed_is_said_in_plain_words(found: Changes, said: str) -> None:
     assert said in page_module.changed(found).replace("**", "")
 
 
+def test_what_changed_is_said_to_be_of_all_votes_where_some_are_filtered(serve: Serve, rated: Arena) -> None:
+    whole = "On the board of all votes of people, **this week** brought 48 votes"
+    for query in ({"category": "cards"}, {"time": "7d"}):
+        assert whole in text_of(serve(rated, "leaderboard", **query))
+    for query in ({}, {"search": "a"}, {"sort": "votes"}):
+        words = text_of(serve(rated, "leaderboard", **query))
+        assert whole not in words and "**This week** brought 48 votes" in words
+
+
 def test_the_front_holds_who_is_beaten_by_nobody() -> None:
     assert plots.on_front([1, 2, 3, 3, 2], [10, 30, 20, 40, 30]) == [True, True, False, True, True]
     assert plots.on_front([], []) == [] and plots.on_front([5], [1]) == [True]
@@ -323,7 +372,7 @@ def test_a_chart_says_what_it_shows_and_turns_no_numbers() -> None:
                for n in "ab"]  # fmt: skip
     for chart, words in (
         (plots.trade_off(numbers, "USD per megapixel"), "a 0.02, rating 1100"),
-        (plots.scatter(numbers, "FID", False, "It agrees."), "It agrees."),
+        (plots.scatter(numbers, "FID", False, "people", "It agrees."), "FID against the rating by people. It agrees."),
         (plots.over_time(moments, ["a", "b"]), "a 1001; b 1001"),
         (plots.votes_per_day([("2026-11-01", 3), ("2026-11-02", 7)]), "10 votes from 2026-11-01 to 2026-11-02"),
         (
@@ -339,3 +388,61 @@ def test_a_score_that_orders_as_people_do_agrees_wholly() -> None:
     assert "ρ = 1.00" in page_module.agreement_said(numbers, higher_is_better=False)
     assert "ρ = −1.00" in page_module.agreement_said(numbers, higher_is_better=True)
     assert "a correlation takes three" in page_module.agreement_said(numbers[:2], higher_is_better=True)
+
+
+# A judge as the voters
+
+
+def specs(page: AppTest) -> str:
+    """What the page's charts draw, as one text."""
+    found = [*page.get("vega_lite_chart"), *page.get("arrow_vega_lite_chart")]
+    return "".join(json.dumps(json.loads(one.proto.spec), ensure_ascii=False) for one in found)
+
+
+def test_scores_stand_against_whoever_voted_and_a_judge_not_against_itself(serve: Serve, rated: Arena) -> None:
+    judging.run(rated, Request("scripted"))
+    [judge] = rated.store.judges()
+    by_judge = f"Rating by the judge {board_table.short_judge(judge)}"
+    page = fine(serve(rated, "leaderboard", plot="scores", voters=judge))
+    assert "No automatic scores yet" in text_of(page) and not specs(page)
+    assert "the judge scripted" in text_of(page).replace("\\", "") and "ranked by people" not in text_of(page)
+
+    for name, value in (("Swatch A", 12.0), ("Swatch B", 11.0), ("Swatch C", 13.0)):
+        rated.store.add_score(Score(name, "fid-clean", Protocol("fid-clean", "1", {}), value))
+    page = fine(serve(rated, "leaderboard", plot="scores", voters=judge))
+    assert scores_offered(page) == ["FID"]
+    shown = specs(page)
+    assert by_judge in shown and "by people" not in shown
+    assert not any("people-and" in (button.proto.id or "") for button in page.get("download_button"))
+
+    page = fine(serve(rated, "leaderboard", plot="scores"))
+    assert scores_offered(page) == ["FID", "Judge"] and "ranked by people" in text_of(page)
+    assert "Rating by people" in specs(page) and by_judge not in specs(page)
+    page = fine(next(one for one in page.get("button_group") if "FID" in str(one.proto)).set_value("judge").run())
+    assert "Rating by people" in specs(page) and by_judge in specs(page)
+
+
+def scores_offered(page: AppTest) -> list[str]:
+    (group,) = [one for one in page.get("button_group") if "FID" in str(one.proto)]
+    return [option.content for option in group.proto.options]
+
+
+def test_another_judge_is_held_against_the_one_that_voted() -> None:
+    figures = [{"key": "judge", "protocol": "late · 123456"}, {"key": "fid", "protocol": "x"}, {"key": "cost"},
+               {"key": "images_per_usd"}]  # fmt: skip
+    shown = {voters: [*page_module.against(View(voters=voters), figures)]
+             for voters in ("people", "judge:early@1234567", "judge:late@1234567")}  # fmt: skip
+    assert shown == {
+        "people": ["judge", "fid"], "judge:early@1234567": ["judge", "fid"], "judge:late@1234567": ["fid"],
+    }  # fmt: skip
+
+
+def test_a_score_against_the_number_of_images_has_its_numbers(serve: Serve, rated: Arena) -> None:
+    for name, value in (("Swatch A", 12.5), ("Swatch B", 14.0)):
+        details = {"curve": [[24, 15.0], [48, value]], "reference_set": "r"}
+        rated.store.add_score(Score(name, "fid-clean", Protocol("fid-clean", "1", {}), value, details=details))
+    page = fine(serve(rated, "leaderboard", plot="scores"))
+    assert "of all: Swatch A 12.5 of 48; Swatch B 14 of 48" in specs(page)
+    [numbers] = [one.value for one in page.dataframe if [*one.value.columns] == ["model", "n", "value"]]
+    assert numbers.to_dict("records")[0] == {"model": "Swatch A", "n": 24, "value": 15.0} and len(numbers) == 4
+    assert "file-fid-and-number-of-images" in [button.key for button in page.get("download_button")]

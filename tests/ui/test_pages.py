@@ -21,10 +21,32 @@ def text_of(page: AppTest) -> str:
     return "\n".join(str(element.value) for kind in kinds for element in page.get(kind))
 
 
+EMPTY = {
+    "vote": ("nothing to vote on yet", "arena generate"),
+    "leaderboard": ("No models yet", "`arena demo`"),
+    "benchmarks": ("Nothing to measure yet", "`arena demo`"),
+    "judge": ("No judge has voted yet", "`arena judge`"),
+    "about": ("What does not count", "No vote has been taken out"),
+    "model": ("No models yet", "`arena demo`"),
+    "prompt": ("Which prompt?", "**Leaderboard**"),
+    "mine": ("30 more votes to your own board", "Open **Vote** and press a key"),
+    "own_prompt": ("Nobody can draw here yet", "`arena init`"),
+    "admin": ("Nobody can log in yet", "`arena admin-token`"),
+}
+"""By page: what is missing, and what to do about it, where there is nothing yet."""
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_of_an_empty_arena_says_what_to_do(serve: Serve, arena: Arena, page: str) -> None:
     shown = serve(arena, page)
     assert not shown.exception and not shown.error
+    said = text_of(shown) + "".join(str(element.proto) for element in shown.get("bidi_component"))
+    for words in EMPTY[page]:
+        assert words in said
+
+
+def test_the_plain_voting_page_of_an_empty_arena_says_what_to_do(serve: Serve, arena: Arena) -> None:
+    assert all(words in text_of(serve(arena, "vote", ui="basic")) for words in EMPTY["vote"])
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -81,6 +103,11 @@ def test_the_plain_page_skips(serve: Serve, seeded: Arena) -> None:
 
 def test_the_plain_page_is_blind_before_the_vote(serve: Serve, seeded: Arena) -> None:
     assert "Swatch" not in text_of(serve(seeded, "vote", ui="basic"))
+
+
+def test_the_method_page_tells_what_a_vote_reveals_for_later_pairs(serve: Serve, seeded: Arena) -> None:
+    words = " ".join(text_of(serve(seeded, "about")).split())
+    assert "each may meet a third picture of the same prompt later: then you may know the maker of one side" in words
 
 
 def test_every_displayed_formula_is_one_that_the_browser_can_set() -> None:
