@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,19 +42,25 @@ def judge(
     as_json: Json = False,
 ) -> None:
     """Judge the missing pairs of the board in both orders; goes on where it stopped."""
+    from arena.services import judges
+
+    settings = load_settings(data_dir=data_dir)
+    source = judge or settings.judge
+    options = parsed(option) if option else dict(settings.judge_options) if source == settings.judge else {}
+    if not plan and settings.data_dir.exists() and all(most is None or most > 0 for most in (limit, budget, until)):
+        judges.prepare(source, options, settings, budget)
+
     from arena.bootstrap import open_arena
     from arena.services import judging
 
-    settings = load_settings(data_dir=data_dir)
     arena = open_arena(settings)
-    source = judge or settings.judge
-    options = parsed(option) if option else dict(settings.judge_options) if source == settings.judge else {}
     request = judging.Request(source, options, limit, budget, until, again)
     if plan:
         say_plan(arena, source, as_json)
         return
     with stoppable("every verdict so far is kept, run it again to go on"), bar("Judging", console=err) as update:
         came_to = judging.run(arena, request, lambda stage, done, total: update(stage, done, total, ""))
+    atexit.register(gc.freeze)  # half a second less to the end: nothing is searched for garbage that goes anyway
     if as_json:
         print(json.dumps(came_to.as_json()))
         return

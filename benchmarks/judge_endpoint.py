@@ -2,8 +2,10 @@
 
     python benchmarks/judge_endpoint.py [--pairs 64] [--latency 1.0] [--concurrency 16]
 
-128 questions, 16 at a time, take 8 s at least. The server is another process on this machine, so that its work is in
-the measured time as well. Images are rendered teddies, enlarged; every question carries two of them as PNG.
+128 questions, 16 at a time, take 8 s at least; a whole `arena judge` takes one second more, for the first question.
+The server is another process on this machine, so that its work is in the measured time as well. Images are rendered
+teddies, enlarged; every question carries two of them as PNG. The command judges two models with 64 such images each,
+from the start of its process to its end, on SQLite.
 """
 
 from __future__ import annotations
@@ -15,10 +17,19 @@ import math
 import multiprocessing
 import random
 import socket
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from arena.bootstrap import open_arena
+from arena.domain import Contestant, Prompt
+from arena.services import generation
+from arena.settings import load_settings
 from arena.teddy.renderer import render
 from arena.teddy.scenes import caption, sample_scenes
 from evaluators.judge.modes import Judge, Pair
@@ -50,11 +61,48 @@ def serve(listening: socket.socket, latency: float) -> None:
 
 
 def pairs(n: int, side: int) -> list[Pair]:
-    """Captions with their own picture and that of another scene."""
+    """Different captions with their own picture and that of another scene."""
     rng = random.Random(side)
-    scenes = sample_scenes(n + 1, rng, held_out=False)
+    scenes = [*{caption(scene): scene for scene in sample_scenes(2 * n + 8, rng, held_out=False)}.values()][: n + 1]
     pictures = [np.asarray(render(scene, rng, min(side, 128)).resize((side, side))) for scene in scenes]
     return [Pair(caption(scenes[i]), pictures[i], pictures[i + 1]) for i in range(n)]
+
+
+class Painter:
+    """Draws the scenes of the captions it is given, for the second model those of other captions."""
+
+    def __init__(self, images: dict[str, np.ndarray]) -> None:
+        self.images = images
+
+    def generate(self, texts: list[str], seeds: list[int]) -> list[Image.Image]:
+        return [Image.fromarray(self.images[text]) for text in texts]
+
+
+def filled(folder: Path, asked: list[Pair]) -> None:
+    """An arena with the pairs' images: those on the left by one model, those on the right by another."""
+    arena = open_arena(load_settings(data_dir=folder), prepare=True)
+    arena.store.add_prompts(Prompt(pair.prompt) for pair in asked)
+    sides = {
+        "Left": {pair.prompt: pair.left for pair in asked}, "Right": {pair.prompt: pair.right for pair in asked},
+    }  # fmt: skip
+    for name in sides:
+        arena.store.add_contestant(Contestant(name, "swatch", {"tint": name}))
+    generation.fill(arena, generation.plan(arena), lambda contestant: Painter(sides[contestant.name]))
+    arena.store.engine.dispose()
+
+
+def command(folder: Path, url: str, concurrency: int) -> dict:
+    """What `arena judge --json` said of its run. Raises SystemExit where it failed."""
+    options = [f"base_url={url}", f'limits={{"concurrency": {concurrency}}}']
+    done = subprocess.run(
+        [sys.executable, "-m", "arena.cli", "judge", "--judge", "openai:slow", "--data-dir", str(folder), "--json"]
+        + [word for option in options for word in ("--option", option)],
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout)
 
 
 def main() -> None:
@@ -84,6 +132,18 @@ def main() -> None:
                 raise SystemExit(f"{len(unscored)} verdicts are unscored, the first: {unscored[0]}")
             rate = options.pairs / seconds
             print(f"| {side} x {side} | {seconds:.2f} | {seconds / least:.2f} | {rate:.1f} | {busy:.2f} |")
+        least += options.latency
+        print(f"\n`arena judge` as a whole, at least {least:.1f} s\n")
+        print("| image | seconds | times the least |\n|---|--:|--:|")
+        for side in SIDES:
+            with tempfile.TemporaryDirectory() as folder:
+                filled(Path(folder), pairs(options.pairs, side))
+                start = time.perf_counter()
+                found = command(Path(folder), url, options.concurrency)
+                seconds = time.perf_counter() - start
+            if found["scored"] != options.pairs:
+                raise SystemExit(f"{found['scored']} of {options.pairs} verdicts are scored: {found['message']}")
+            print(f"| {side} x {side} | {seconds:.2f} | {seconds / least:.2f} |")
     finally:
         server.terminate()
         server.join()

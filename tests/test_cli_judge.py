@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 
 import pytest
+from starlette.responses import JSONResponse, Response
 
 from arena.bootstrap import Arena
 from arena.cli_judge import parsed
@@ -18,6 +20,7 @@ from arena.errors import UsageError
 from arena.services import runs
 from db.verdicts import Verdicts
 from tests.conftest import fill_with_swatches
+from tests.evaluators.judge.test_openai_chat import Asked, Endpoint, completion
 from tests.test_cli import one_sentence
 
 
@@ -98,3 +101,26 @@ def test_options_are_json_where_they_can_be_and_text_elsewhere() -> None:
     for bad in ("seed", "=3", "a-b=3"):
         with pytest.raises(UsageError, match="name=value"):
             parsed([bad])
+
+
+def test_ctrl_c_does_not_wait_for_an_endpoint(seeded: Arena) -> None:
+    """Sixteen questions are under way, and none of them will be answered for a minute."""
+    server = Endpoint()
+
+    async def stuck(asked: Asked) -> Response:
+        await asyncio.sleep(0 if asked.introduces else 60)
+        return JSONResponse(completion("A"))
+
+    server.behave = stuck
+    options = ("--judge", "openai:lab/tiny", "--option", f"base_url={server.url}")
+    process = subprocess.Popen(command(seeded, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(server.questions) < 16:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    server.stop()
+    assert process.returncode == 130 and "every verdict so far is kept" in err and "Traceback" not in err
+    assert runs.latest(seeded, RunKind.JUDGE)[0].state is RunState.CANCELLED
+    assert len(server.asked) - len(server.questions) == 1, "one first question, though the judge is opened early"

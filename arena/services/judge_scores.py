@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from arena.bootstrap import Arena
     from evaluators.judge.modes import Judge
 
-PAID = "openai"
-
 
 def check(arena: Arena) -> None:
     """Raises WeightsError where the judge of the settings cannot score images here; opens and asks nothing."""
@@ -40,7 +38,7 @@ def check(arena: Arena) -> None:
         raise WeightsError(f"The judge {source!r} compares two images and scores none alone; choose another judge.")
     if name == "teddy" and not (EMBEDDED / "config.json").is_file():
         raise WeightsError(f"The embedded judge's files are missing in {str(EMBEDDED)!r}; choose another judge.")
-    if name == PAID and options.get("limit_usd") is None:
+    if name == judges.ENDPOINT and options.get("limit_usd") is None:
         raise WeightsError(
             f"The judge {source!r} is asked about every image and may cost money: give judge_options a limit_usd and "
             "prices; a server of your own has prices of 0."

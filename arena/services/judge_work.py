@@ -1,16 +1,21 @@
-"""A judge at work: pairs claimed, asked about in both orders, and settled, batch by batch."""
+"""A judge at work: pairs claimed, asked about in both orders, and settled, batch by batch.
+
+Where the judge has many questions under way at once, as an endpoint has, the next batches are asked while one waits for
+its slowest answer."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from arena import questions
 from arena.domain import Battle, JudgeAnswer, JudgeVerdict, Prompt, fingerprint
 from arena.errors import ArenaError, EnvironmentFault, UsageError
 from arena.services import battles, judge_board, runs
+from arena.services.judge_lanes import Lanes
 from arena.services.judge_todo import Todo
 from db.verdicts import Pair, Verdicts
 
@@ -28,14 +33,30 @@ LONGEST = 20_000
 """Characters that are kept of an answer."""
 
 
+class _Batch(NamedTuple):
+    """Battles whose pairs a judge is asked about just now: the prompt and the attempt of each pair."""
+
+    battles: list[Battle]
+    prompts: dict[Pair, Prompt]
+    attempts: Mapping[Pair, int]
+
+
+class _Answers(NamedTuple):
+    """What the judge said of pairs, and why others could not be shown to it."""
+
+    said: dict[Pair, Said]
+    unseen: dict[Pair, str]
+
+
 class Work:
-    """One run: claims, asks, settles, and counts what it spent."""
+    """One run: claims, asks, settles, and counts what it spent. Only the asking leaves this thread."""
 
     def __init__(self, arena: Arena, judge: Judge, request: Request, run_id: int, report: runs.Report) -> None:
         self.arena, self.judge, self.request, self.run_id, self.report = arena, judge, request, run_id, report
         self.ledger = Verdicts(arena.store)
         self.todo = Todo(arena, judge.voter_id, Random(run_id), again=request.again)
         self.total = min(len(self.todo), request.limit or len(self.todo))
+        self.lanes: Lanes[_Batch, _Answers] = Lanes(judge, arena.settings.judge_batch)
         self.asked = self.hopeless = self.checked = 0
         self.spent = 0.0
         self.dearest: float | None = None
@@ -46,7 +67,19 @@ class Work:
     def do(self) -> str:
         """Until nothing is missing or a limit is reached; returns which limit."""
         self.report("judging", 0, self.total)
-        while True:
+        with self.lanes:
+            while True:
+                reason = self._fill()
+                if not self.lanes.under_way:
+                    return reason
+                self._finish(*self.lanes.finished())
+                self.report("judging", self.asked, self.total)
+
+    def _fill(self) -> str:
+        """Start what there is room for; returns why there is nothing more to start, "" where there may be."""
+        while self.lanes.free:
+            if self.refused:
+                return f"stopped: {self.refused}"
             self._narrow()
             size, limit = self._room()
             if not size:
@@ -54,18 +87,17 @@ class Work:
             batch = self.todo.next(size) or self._returned()
             if not batch:
                 return self.narrow
-            self._judge(batch)
-            self.report("judging", self.asked, self.total)
-            if self.refused:
-                return f"stopped: {self.refused}"
+            self._start(batch)
+        return ""
 
     def _room(self) -> tuple[int, str]:
         """How many pairs may be asked about now, and for none which limit stands in the way."""
         limit, budget = self.request.limit, self.request.budget_usd
-        size = self.arena.settings.judge_batch
-        if limit is not None and (size := min(size, limit - self.asked)) < 1:
+        under_way = sum(len(batch.prompts) for batch in self.lanes.under_way)
+        size = self.lanes.size
+        if limit is not None and (size := min(size, limit - self.asked - under_way)) < 1:
             return 0, f"stopped at the limit of {limit}"
-        if budget is not None and (size := min(size, self._affordable(budget, size))) < 1:
+        if budget is not None and (size := min(size, self._affordable(budget, size + under_way) - under_way)) < 1:
             return 0, f"stopped before {budget:g} USD would be overspent ({self.spent:.4g} spent)"
         return size, ""
 
@@ -89,6 +121,8 @@ class Work:
 
     def _returned(self) -> list[Battle]:
         """Pairs that another run had claimed, once more: it may have judged them by now, or be gone."""
+        if self.lanes.under_way:
+            return []
         found, self.elsewhere = self.elsewhere, []
         if found:
             time.sleep(WAIT_SECONDS)
@@ -96,34 +130,56 @@ class Work:
             self.report("waiting for another run", self.asked, self.total)
         return found
 
-    def _judge(self, batch: Sequence[Battle]) -> None:
+    def _start(self, found: Sequence[Battle]) -> None:
         """Settle what is known already, ask about what is not, and put aside what another run asks about."""
+        batch = self._without_those_under_way(found)
         pairs = [Pair.of(battle) for battle in batch]
         ask, known = self.ledger.claim(self.judge.voter_id, self.run_id, pairs, again=self.request.again)
         self._settle([(known[pair], battle) for pair, battle in zip(pairs, batch, strict=True) if pair in known])
         self.elsewhere += [b for pair, b in zip(pairs, batch, strict=True) if pair not in known and pair not in ask]
         prompts = {pair: battle.prompt for pair, battle in zip(pairs, batch, strict=True) if pair in ask}
-        verdicts = self._verdicts(prompts, ask)
-        self._settle([(verdicts[pair], b) for pair, b in zip(pairs, batch, strict=True) if pair in verdicts])
+        if not prompts:
+            self.report("judging", self.asked, self.total)
+            return
+        mine = [battle for pair, battle in zip(pairs, batch, strict=True) if pair in ask]
+        self.lanes.start(_Batch(mine, prompts, ask), partial(self._answers, prompts))
+
+    def _without_those_under_way(self, found: Sequence[Battle]) -> list[Battle]:
+        """Without pairs that are asked about just now, for other contestants: these get the verdict when it comes."""
+        busy = {pair: batch for batch in self.lanes.under_way for pair in batch.prompts}
+        for battle in found:
+            if (pair := Pair.of(battle)) in busy:
+                busy[pair].battles.append(battle)
+        return [battle for battle in found if Pair.of(battle) not in busy]
+
+    def _answers(self, prompts: Mapping[Pair, Prompt]) -> _Answers:
+        """What the judge says of pairs; touches nothing but images and the judge."""
+        from evaluators.judge.modes import Pair as Asked
+
+        images = {pair: self._images(pair) for pair in prompts}
+        unseen = {pair: found for pair, found in images.items() if isinstance(found, str)}
+        whole = {pair: found for pair, found in images.items() if not isinstance(found, str)}
+        said = self.judge.compare([Asked(prompts[pair].text, *found) for pair, found in whole.items()])
+        return _Answers(dict(zip(whole, said, strict=True)), unseen)
+
+    def _finish(self, batch: _Batch, answers: _Answers) -> None:
+        verdicts = self._verdicts(batch, answers)
+        pairs = [(Pair.of(battle), battle) for battle in batch.battles]
+        self._settle([(verdicts[pair], battle) for pair, battle in pairs if pair in verdicts])
         self._count(verdicts.values())
 
     def _settle(self, judged: Sequence[tuple[JudgeVerdict, Battle]]) -> None:
         self.ledger.settle(judged, board=battles.BOARD, parameters=battles.elo_parameters(self.arena))
 
-    def _verdicts(self, prompts: Mapping[Pair, Prompt], attempts: Mapping[Pair, int]) -> dict[Pair, JudgeVerdict]:
-        from evaluators.judge.modes import Pair as Asked
-
-        images = {pair: self._images(pair) for pair in prompts}
-        whole = [pair for pair, found in images.items() if not isinstance(found, str)]
-        said = self.judge.compare([Asked(prompts[pair].text, *images[pair]) for pair in whole])
-        self.refused = next(filter(None, map(_not_asked, said)), "")
-        verdicts = {pair: _verdict(one) for pair, one in zip(whole, said, strict=True) if not _not_asked(one)}
-        verdicts |= {pair: _unseen(reason) for pair, reason in images.items() if isinstance(reason, str)}
+    def _verdicts(self, batch: _Batch, answers: _Answers) -> dict[Pair, JudgeVerdict]:
+        self.refused = self.refused or next(filter(None, map(_not_asked, answers.said.values())), "")
+        verdicts = {pair: _verdict(one) for pair, one in answers.said.items() if not _not_asked(one)}
+        verdicts |= {pair: _unseen(reason) for pair, reason in answers.unseen.items()}
         return {
             pair: JudgeVerdict(
                 judge_id=self.judge.voter_id, prompt_id=pair.prompt_id, left=pair.left, right=pair.right,
-                question_sha256=fingerprint(question=questions.pair(prompts[pair].text)), run_id=self.run_id,
-                attempt=attempts[pair], **verdicts[pair],
+                question_sha256=fingerprint(question=questions.pair(batch.prompts[pair].text)), run_id=self.run_id,
+                attempt=batch.attempts[pair], **verdicts[pair],
             )
             for pair in verdicts
         }  # fmt: skip

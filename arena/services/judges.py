@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arena.domain import JudgeCard
+from arena.domain import JudgeCard, fingerprint
 from arena.errors import SettingsError, UnknownName, UsageError
 from arena.keys import holds_key
 from arena.plugins import known_names, resolve
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from evaluators.judge.modes import Judge
 
 KIND = "judge"
+ENDPOINT = "openai"
 
 
 def known() -> list[str]:
@@ -56,17 +59,49 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return dict(options)
 
 
+def prepare(source: str, options: Mapping[str, Any], settings: Settings, budget_usd: float | None = None) -> None:
+    """Begin to open a judge behind an endpoint, in a thread: its first question takes as long as any, and other things
+    can be done meanwhile. `open_judge` of the same waits for it, and raises what went wrong."""
+    if parts(source)[0] != ENDPOINT:
+        return
+    from evaluators.judge.openai_http import load
+
+    load()  # in two threads at once imports take as long, and the question would wait for both
+    opening: Future[Judge] = Future()
+
+    def work() -> None:
+        try:
+            opening.set_result(_opened(source, options, settings, budget_usd))
+        except BaseException as error:
+            opening.set_exception(error)
+
+    _prepared[_key(source, options, budget_usd)] = opening
+    threading.Thread(target=work, name="judge-opening", daemon=True).start()
+
+
+_prepared: dict[str, Future[Judge]] = {}
+
+
+def _key(source: str, options: Mapping[str, Any], budget_usd: float | None) -> str:
+    return fingerprint(source=source, options=dict(options), budget_usd=budget_usd)
+
+
 def open_judge(source: str, options: Mapping[str, Any], settings: Settings, budget_usd: float | None = None) -> Judge:
     """The judge, loaded; its model may be heavy. An endpoint with prices keeps a budget itself, before it asks.
 
     Raises UnknownName, UsageError for options it does not take, or the model's own error.
     """
+    opening = _prepared.pop(_key(source, options, budget_usd), None)
+    return _opened(source, options, settings, budget_usd) if opening is None else opening.result()
+
+
+def _opened(source: str, options: Mapping[str, Any], settings: Settings, budget_usd: float | None) -> Judge:
     from evaluators.judge.modes import Judge
 
     name, what = parts(source)
     make = resolve(KIND, JUDGES, name)
     known = checked_options(options)
-    if name == "openai" and budget_usd is not None and "prices" in known:
+    if name == ENDPOINT and budget_usd is not None and "prices" in known:
         known.setdefault("limit_usd", budget_usd)
     try:
         model = make(*what, **known)

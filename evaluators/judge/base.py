@@ -75,6 +75,9 @@ class VisionLanguageModel(typing.Protocol):
 
     `settings` hold everything that changes an answer, as plain JSON: the weights' sha256 or revision, precision,
     versions. `repeats_itself` says that asking again gives the same answer, so that a retry is in vain.
+
+    A model that has many questions under way at once says how many in `concurrency`. Then several threads may call
+    `replies` at the same time, and `cancel()` ends these calls with CancelledError.
     """
 
     name: str

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +21,7 @@ from arena.errors import EndpointError, UsageError
 from arena.settings import secret, variable_name
 from evaluators.judge import openai_format as chat
 from evaluators.judge.base import Question, Reply
+from evaluators.judge.exchange import Exchange, Gates
 from evaluators.judge.openai_format import Completion, Features, Trouble
 from evaluators.judge.openai_http import Connection, Limits
 from evaluators.judge.spending import Budget, Prices, cost
@@ -88,7 +87,7 @@ class OpenAIChat:
         self._image_tokens, self._excess = IMAGE_TOKENS, 1.0
         self._stopped: str | None = None
         self._unanswered = 0
-        self._turn = threading.Lock()
+        self._exchange = Exchange(self.limits.concurrency)
         self._features, self._itself = self._introduced()
 
     def __repr__(self) -> str:
@@ -111,10 +110,12 @@ class OpenAIChat:
         }
 
     def replies(self, asked: Sequence[Question]) -> list[Reply]:
-        """One reply to each question, in order, `limits.concurrency` of them under way at once."""
+        """One reply to each question, in order, `limits.concurrency` of them under way at once.
 
-        async def answers(line: Connection) -> list[Reply]:
-            gates = Gates(asyncio.Semaphore(2 * self.limits.concurrency), asyncio.Semaphore(self.limits.concurrency))
+        Several threads may ask at the same time; the limit holds for all of them together.
+        """
+
+        async def answers(line: Connection, gates: Gates) -> list[Reply]:
             pictures = Pictures(asked, self._longest_side)
             order = sorted(range(len(asked)), key=pictures.group)
             found = await asyncio.gather(*(self._in_turn(line, gates, asked[i], pictures) for i in order))
@@ -122,16 +123,24 @@ class OpenAIChat:
 
         return self._connected(answers) if asked else []
 
-    def _connected(self, work: Callable[[Connection], Awaitable[Found]]) -> Found:
-        """What `work` finds with an open connection. One call at a time: the limits hold for the object."""
+    @property
+    def concurrency(self) -> int:
+        """Questions that are under way at once: whoever asks about many keeps so many of them waiting."""
+        return self.limits.concurrency
 
-        async def connected() -> Found:
+    def cancel(self) -> None:
+        """Ends what is under way: calls of `replies` in other threads raise CancelledError."""
+        self._exchange.cancel()
+
+    def _connected(self, work: Callable[[Connection, Gates], Awaitable[Found]]) -> Found:
+        """What `work` finds with an open connection."""
+
+        async def connected(gates: Gates) -> Found:
             key = secret(self._key_variable) if self._key_variable else None
             async with Connection(self.base_url, key, self.limits) as line:
-                return await work(line)
+                return await work(line, gates)
 
-        with self._turn:
-            return _run(connected())
+        return self._exchange.run(connected)
 
     async def _in_turn(self, line: Connection, gates: Gates, question: Question, pictures: Pictures) -> Reply:
         async with gates.prepared:
@@ -236,7 +245,7 @@ class OpenAIChat:
             self._image_tokens = max(1, found.usage.input_tokens)
         return replace(features, top_logprobs=features.top_logprobs if found.tokens else 0), found
 
-    async def _settled(self, line: Connection) -> tuple[Features, Completion | Trouble]:
+    async def _settled(self, line: Connection, _: Gates) -> tuple[Features, Completion | Trouble]:
         """Asks with every option, and with one less as long as that is refused."""
         features, question = Features(), self._first_question()
         urls = await Pictures([question], self._longest_side).take(question)
@@ -259,13 +268,6 @@ class OpenAIChat:
         }
         parts = (plain, '\nIs this image plain? Reply with one JSON object such as {"answer": "yes"}, yes or no.')
         return Question(parts, answers=questions.YES_NO, schema=schema, max_tokens=32)
-
-
-class Gates(NamedTuple):
-    """How many questions may be prepared, and how many of these under way: images are encoded while others wait."""
-
-    prepared: asyncio.Semaphore
-    under_way: asyncio.Semaphore
 
 
 class Pictures:
@@ -322,19 +324,3 @@ def _budget(limit_usd: float | None, prices: Prices | None) -> Budget:
 
 def _refuses_options(found: Completion | Trouble) -> bool:
     return isinstance(found, Trouble) and found.status in (400, 405, 415, 422, 501)
-
-
-def _run(work: Coroutine[Any, Any, Found]) -> Found:
-    """The result of a coroutine, also where this thread already runs an event loop, as in a notebook."""
-    if not _in_event_loop():
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()
-
-
-def _in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -28,6 +28,18 @@ MODERATED = re.compile(r"moderat|flagged|content.?(policy|filter)|safety", re.IG
 """Some services refuse a single question so, for what it shows; others are still answered."""
 
 
+def load() -> None:
+    """Loads all that a first question needs."""
+    import openai
+    import PIL.PngImagePlugin
+
+    import evaluators.judge.modes
+    import evaluators.judge.openai_chat  # noqa: F401
+
+    openai.AsyncOpenAI, PIL.PngImagePlugin  # noqa: B018
+    authorities()
+
+
 @dataclass(frozen=True)
 class Limits:
     """How an endpoint is treated; nothing here changes an answer.
