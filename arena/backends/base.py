@@ -30,6 +30,11 @@ class Drawn:
     seconds: float | None = None
 
 
+BATCH_SIZE = "batch_size"
+"""A running setting of every backend: how many images at once, instead of the arena's setting of that name. It is not
+handed to the constructor, unless that has an argument of this name."""
+
+
 class Backend(Protocol):
     """Made once per contestant with its settings as keyword arguments; heavy loading happens there.
 
@@ -74,7 +79,7 @@ def create_backend(contestant: Contestant) -> Backend:
     """
     make = backend_class(contestant.backend)
     try:
-        return make(**contestant.settings, **contestant.running)
+        return make(**contestant.settings, **_own(make, contestant.running))
     except TypeError as error:
         raise UsageError(
             f"The settings {without_keys(dict(contestant.settings))} of {contestant.name!r} do not fit "
@@ -95,6 +100,10 @@ def split_settings(kind: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any],
 
     Nothing is loaded. Raises BadSetting.
     """
+    size = {name: value for name, value in given.items() if name not in _own(kind, given)}
+    if size and (type(size[BATCH_SIZE]) is not int or size[BATCH_SIZE] < 1):
+        raise BadSetting(BATCH_SIZE, f"the value {size[BATCH_SIZE]!r}: it is a whole number from 1 upwards")
+    given = _own(kind, given)
     parameters = inspect.signature(kind).parameters
     if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
         for name in given:
@@ -108,8 +117,14 @@ def split_settings(kind: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any],
     running = getattr(kind, "RUNNING", frozenset())
     return (
         {name: value for name, value in given.items() if name not in running},
-        {name: value for name, value in given.items() if name in running},
+        {name: value for name, value in given.items() if name in running} | size,
     )
+
+
+def _own(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes to the constructor."""
+    named = BATCH_SIZE in inspect.signature(kind).parameters
+    return {name: value for name, value in given.items() if name != BATCH_SIZE or named}
 
 
 def _check_types(kind: Any, given: Mapping[str, Any]) -> None:

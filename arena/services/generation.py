@@ -297,7 +297,7 @@ def _attempts(
         return
     made = 0
     try:
-        groups = draw(backend, todo, arena.settings.batch_size, account)
+        groups = draw(backend, todo, batch_size(arena, contestant), account)
         for attempts in _kept(arena, contestant, groups):
             made += len(attempts)
             yield attempts
@@ -310,6 +310,12 @@ def _attempts(
             getattr(backend, "close", lambda: None)()
         except Exception as error:
             report.unavailable.setdefault(contestant.name, f"it does not close: {_reason(error)}")
+
+
+def batch_size(arena: Arena, contestant: Contestant) -> int:
+    """How many images of this contestant are drawn at once: as it is set for it, or for the arena."""
+    own = contestant.running.get("batch_size")
+    return own if isinstance(own, int) else arena.settings.batch_size
 
 
 def _reason(error: Exception) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from arena.backends.base import Drawn
+from arena.backends.base import BadSetting, Drawn, create_backend, split_settings
 from arena.backends.prices import Cost, Price, Tokens
 from arena.bootstrap import Arena, open_arena
 from arena.domain import Contestant, Generation, Prompt
 from arena.errors import EndpointError, GenerationError, OutOfMemory, SettingsError, UsageError
-from arena.services import generation
+from arena.services import contestants, generation
 from arena.services.accounts import Account
 from arena.services.costs import costs
 from arena.services.drawing import Cell, draw
@@ -170,6 +171,42 @@ def test_black_images_and_failures_in_a_batch_fail_alone() -> None:
     assert [str(one.result) if isinstance(one.result, GenerationError) else "" for one in group] == [
         "", "an all-black image, as safety filters and float16 overflows leave it", "withheld", "",
     ]  # fmt: skip
+
+
+def test_a_contestant_may_have_batches_of_its_own(any_arena: Arena, tmp_path: Path) -> None:
+    """Beside what changes how it runs: no part of its identity, and nothing its backend is told."""
+    any_arena.store.add_prompts(Prompt(f"card {k}") for k in range(6))
+    file = tmp_path / "arena.toml"
+    file.write_text(
+        '[[contestants]]\nname = "Large"\nbackend = "swatch"\nbatch_size = 2\n'
+        '[[contestants]]\nname = "Small"\nbackend = "swatch"\ntint = "b"\n'
+    )
+    large, _ = contestants.add(any_arena, contestants.from_file(file))
+    assert large.running == {"batch_size": 2} and large.settings == {}
+    painters = {"Large": Painter(), "Small": Painter()}
+    generation.fill(any_arena, generation.plan(any_arena), lambda one: painters[one.name])
+    assert painters["Large"].batches == [2, 2, 2] and painters["Small"].batches == [4, 2], "the arena's setting is 4"
+    assert create_backend(large).generate(["x"], [1])[0].size == (64, 64)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "2.5", "true", '"2"'])
+def test_a_batch_size_that_is_none_is_said_with_its_line(tmp_path: Path, size: str) -> None:
+    file = tmp_path / "arena.toml"
+    file.write_text(f'[[contestants]]\nname = "A"\nbackend = "swatch"\nbatch_size = {size}\n')
+    with pytest.raises(SettingsError, match=r"line 4: 'A': setting 'batch_size': .* a whole number from 1 upwards"):
+        contestants.from_file(file)
+
+
+def test_a_backend_with_such_an_argument_is_told() -> None:
+    class Own:
+        RUNNING = frozenset({"batch_size"})
+
+        def __init__(self, batch_size: int = 1):
+            pass
+
+    assert split_settings(Own, {"batch_size": 3}) == ({}, {"batch_size": 3})
+    with pytest.raises(BadSetting, match="batch_size"):
+        split_settings(Own, {"batch_size": "3"})
 
 
 # Storing beside drawing
