@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -10,7 +11,7 @@ import streamlit as st
 
 from arena.bootstrap import Arena
 from arena.domain import RunKind, Score
-from arena.services import benchmarks
+from arena.services import benchmarks, references
 from arena.services.benchmarks import Column, Request
 from arena.ui import plots, runs
 from arena.ui.common import (
@@ -28,7 +29,9 @@ SHORT = 8
 ROW_PIXELS = 34
 AXIS_PIXELS = 56
 PICTURE_PIXELS = 165  # two beside each other on a phone
-VIEWS = ("Models", "Number of images", "Images that hurt most", "Files")
+VIEWS = ("Models", "Runs", "Number of images", "Images that hurt most", "Files")
+FEW = 3
+"""So many pictures that were left out are named; all are counted."""
 
 TITLES = {
     "fid-clean": "FID",
@@ -36,6 +39,12 @@ TITLES = {
     "fd-efficientnet-lite0": "FD of EfficientNet-lite0 features",
     **{recipe.name: recipe.title for recipe in benchmarks.TEXT_IMAGE.values()},
 }
+
+CHECKED = {
+    references.SIZES: "sizes",
+    references.FILES: "the share and quality of JPEG files, transparency and greyscale",
+}
+"""What `services.references` looks for on both sides, in words; copies have a sentence of their own."""
 
 COLUMNS = {
     "subject": st.column_config.TextColumn("Model", width="medium"),
@@ -45,12 +54,15 @@ COLUMNS = {
         "Debiased", format="%.4g", help="What the value would be with any number of images, as far as these tell"
     ),
     "interval": st.column_config.TextColumn("95% interval", help="Of the debiased value where there is one"),
-    "unscored": st.column_config.TextColumn("Unscored because"),
+    "unscored": st.column_config.TextColumn("Unscored because", width="large"),
+    "run_id": st.column_config.NumberColumn("Run", format="%d"),
+    "at": st.column_config.DatetimeColumn("When (UTC)", format="D MMM YYYY, HH:mm"),
     "n_real": st.column_config.NumberColumn("Real", help="Real images compared with"),
     "n_generated": st.column_config.NumberColumn("Generated", help="Images of the model"),
+    "left_out": st.column_config.NumberColumn("Left out", help="Images of the model that could not be read"),
     "reference_set": st.column_config.TextColumn("Reference set"),
+    "content": st.column_config.TextColumn("Content", help="Hash of the reference set's content"),
     "seconds": st.column_config.NumberColumn("Seconds", format="%.1f"),
-    "at": st.column_config.DatetimeColumn("When (UTC)", format="D MMM YYYY, HH:mm"),
     "protocol": st.column_config.TextColumn("Protocol", help="Name and version of the recipe"),
     "fingerprint": st.column_config.TextColumn("Fingerprint", help="Hash of every setting of the recipe"),
 }
@@ -103,12 +115,14 @@ def title(metric: str) -> str:
 
 
 def draw_column(arena: Arena, column: Column) -> None:
-    view = st.segmented_control("View", VIEWS, default=VIEWS[0], label_visibility="collapsed") or VIEWS[0]
-    if view == VIEWS[0]:
+    view = st.segmented_control("View", VIEWS, default=VIEWS[0], required=True, label_visibility="collapsed")
+    if view == "Models":
         draw_models(column)
-    elif view == VIEWS[1]:
+    elif view == "Runs":
+        draw_runs(arena, column)
+    elif view == "Number of images":
         draw_curves(column)
-    elif view == VIEWS[2]:
+    elif view == "Images that hurt most":
         draw_worst(arena, column)
     else:
         draw_files(column)
@@ -117,38 +131,73 @@ def draw_column(arena: Arena, column: Column) -> None:
 def draw_models(column: Column) -> None:
     st.altair_chart(chart(column), width="stretch")
     better = "larger is better" if column.higher_is_better else "smaller is closer to the real images"
-    tick = (
-        ", the tick the plain value"
-        if any(score.details.get("debiased") is not None for score in column.scores)
-        else ""
-    )
     st.caption(
-        f"The dot is the best estimate and the bar its 95% interval{tick}; {better}. Fingerprint "
+        f"The dot is the best estimate and the bar its 95% interval{ticked(column.scores)}; {better}. Fingerprint "
         f"{column.protocol.fingerprint[:SHORT]}."
     )
-    fewest = min(column.scores, key=lambda score: score.details.get("n_generated") or 0)
-    for warning in fewest.details.get("warnings", ()):
-        st.warning(plain(warning), icon=":material/warning:")
+    fewest = min(column.scores, key=lambda score: images_of(score) or 0)
+    warn(fewest.details.get("warnings", ()), ":material/warning:")
+    warn([sentence for sentence in map(left_out, column.scores) if sentence], ":material/broken_image:")
     pairs = differences(column)
     if not pairs.empty:
         st.markdown("**On the same prompts**, pair by pair; what the prompts and the reference share cancels:")
         st.dataframe(pairs, hide_index=True, width="content")
+    for sentence in without_difference(column):
+        st.caption(plain(sentence))
+
+
+def ticked(scores: Sequence[Score]) -> str:
+    """What the tick of `intervals` is, where there is one."""
+    return ", the tick the plain value" if any(score.details.get("debiased") is not None for score in scores) else ""
+
+
+def warn(sentences: Sequence[str], icon: str) -> None:
+    """All of them in one box."""
+    if sentences:
+        st.warning("\n\n".join(map(plain, sentences)), icon=icon)
+
+
+def without_difference(column: Column) -> list[str]:
+    """A sentence for each pair of models of one run that has no paired difference."""
+    found: dict[frozenset[str], str] = {}
+    for score in column.scores:
+        for other in score.details.get("unpaired", ()):
+            pair = frozenset((score.subject, other["subject"]))
+            said = f"No paired difference of {score.subject} and {other['subject']}: {other['reason']}."
+            found.setdefault(pair, said)
+    return list(found.values())
+
+
+def left_out(score: Score) -> str | None:
+    """That pictures of a model could not be read, with the first reasons."""
+    count, named = score.details.get("n_dropped", 0), score.details.get("dropped", ())
+    if not count:
+        return None
+    reasons = "; ".join(f"{name}: {reason.removeprefix(name).strip(' .')}" for name, reason in named[:FEW])
+    more = f"; and {count - FEW} more" if count > FEW else ""
+    pictures, were = ("pictures", "were") if count > 1 else ("picture", "was")
+    return f"{count} {pictures} of {score.subject} could not be read and {were} left out ({reasons}{more})."
 
 
 def chart(column: Column) -> alt.LayerChart:
     """A dot and a bar for each model, best first."""
-    rows = pd.DataFrame([chart_row(score) for score in column.scores])
+    return intervals([(score.subject, score) for score in column.scores], column.metric, "model")
+
+
+def intervals(shown: list[tuple[str, Score]], metric: str, what: str) -> alt.LayerChart:
+    """A dot and a bar for each label and its score, in this order; `what` is labelled."""
+    rows = pd.DataFrame([{**chart_row(score), "label": label} for label, score in shown])
     tooltip = [
-        alt.Tooltip("model:N", title="Model"),
+        alt.Tooltip("label:N", title=what.capitalize()),
         alt.Tooltip("best:Q", format=".4g", title="Best estimate"),
         alt.Tooltip("low:Q", format=".4g", title="From"),
         alt.Tooltip("high:Q", format=".4g", title="To"),
         alt.Tooltip("value:Q", format=".4g", title="Plain value"),
         alt.Tooltip("n_generated:Q", title="Images"),
     ]
-    name = title(column.metric)
+    name = title(metric)
     base = alt.Chart(rows).encode(
-        y=alt.Y("model:N", sort=[score.subject for score in column.scores], title=None,
+        y=alt.Y("label:N", sort=[label for label, _ in shown], title=None,
                 axis=alt.Axis(labelLimit=LABEL_PIXELS, ticks=False, domain=False, labelPadding=8)),
         tooltip=tooltip,
     )  # fmt: skip
@@ -158,23 +207,27 @@ def chart(column: Column) -> alt.LayerChart:
     )
     dots = base.mark_point(filled=True, size=90, opacity=1).encode(x=alt.X("best:Q", scale=scale))
     ticks = base.mark_tick(thickness=2, size=14, opacity=0.8).encode(x=alt.X("plain:Q", scale=scale))
-    models = ", ".join(f"{score.subject} {benchmarks.best_guess(score):.4g}" for score in column.scores)
+    values = ", ".join(f"{label} {benchmarks.best_guess(score):.4g}" for label, score in shown)
     return alt.layer(bars, ticks, dots).properties(
-        height=ROW_PIXELS * len(rows) + AXIS_PIXELS, description=f"{name} by model: {models}"
+        height=ROW_PIXELS * len(rows) + AXIS_PIXELS, description=f"{name} by {what}: {values}"
     )
 
 
 def chart_row(score: Score) -> dict[str, Any]:
     details = score.details
     return {
-        "model": score.subject,
         "best": benchmarks.best_guess(score),
         "low": details.get("low"),
         "high": details.get("high"),
         "value": score.value,
         "plain": score.value if details.get("debiased") is not None else None,
-        "n_generated": details.get("n_generated"),
+        "n_generated": images_of(score),
     }
+
+
+def images_of(score: Score) -> int | None:
+    """How many images of the model it is of."""
+    return score.details.get("n_generated", score.details.get("n"))
 
 
 def differences(column: Column) -> pd.DataFrame:
@@ -201,6 +254,96 @@ def differences(column: Column) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(shown)
+
+
+def draw_runs(arena: Arena, column: Column) -> None:
+    """Scores of one model from several runs beside each other: another number of images, another reference."""
+    history = benchmarks.history(arena, column.metric)
+    order = {score.subject: place for place, score in enumerate(column.scores)}
+    models = sorted(history, key=lambda name: (len(history[name]) < 2, order.get(name, len(order)), name))
+    left, right = st.columns([2, 5])
+    model = left.selectbox("Model", models)
+    labelled = run_labels(history[model])
+    chosen = right.multiselect("Runs", list(labelled), default=list(labelled)[:2], key=f"runs-of-{model}")
+    if len(labelled) < 2:
+        st.info(f"{plain(model)} has been measured once with this figure. Start another run to compare it with.")
+    if not chosen:
+        return
+    shown = [(label, labelled[label]) for label in labelled if label in chosen]
+    scores = [score for _, score in shown]
+    plots.figure(
+        intervals(shown, column.metric, "run"), run_table(shown), f"{title(column.metric)} of {model} by run",
+        f"The dot is the best estimate and the bar its 95% interval{ticked(scores)}. {apart(scores)}",
+    )  # fmt: skip
+
+
+def run_labels(scores: list[Score]) -> dict[str, Score]:
+    """A short name of each score of a model, newest first: its run and its number of images."""
+    found: dict[str, Score] = {}
+    for score in scores:
+        run = f"Run {score.run_id}" if score.run_id else "Without a run"
+        label = f"{run}, {images_of(score) or '?'} images"
+        if label in found:
+            label = f"{label}, {score.protocol.id}"
+        while label in found:
+            label += " again"
+        found[label] = score
+    return found
+
+
+def run_table(shown: list[tuple[str, Score]]) -> pd.DataFrame:
+    """What is known of each, side by side."""
+    rows = []
+    for label, score in shown:
+        low, high = score.details.get("low"), score.details.get("high")
+        rows.append(
+            {
+                "Run": label,
+                "When (UTC)": f"{score.at:%d %b %Y, %H:%M}" if score.at else None,
+                "Best estimate": benchmarks.best_guess(score),
+                "From": low,
+                "To": high,
+                "Plain value": score.value,
+                "Images": images_of(score),
+                "Real images": score.details.get("n_real"),
+                "Reference set": reference_name(score),
+                "Protocol": f"{score.protocol.id} ({score.protocol.fingerprint[:SHORT]})",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def reference_name(score: Score) -> str:
+    """With the hash of its content, where that was recorded."""
+    name, content = benchmarks.reference_of(score)
+    return f"{name} ({content[:SHORT]})" if content else name
+
+
+def apart(scores: list[Score]) -> str:
+    """What these scores of one model differ in, and what may be concluded from them."""
+    if len(scores) < 2:
+        return "Choose a second run to see what differs."
+    if len({score.protocol.fingerprint for score in scores}) > 1:
+        return (
+            "**Their protocols have different fingerprints**: the values are of different measures, and which of them "
+            "is smaller says nothing about the pictures."
+        )
+    if len(sets := dict.fromkeys(map(reference_name, scores))) > 1:
+        return (
+            f"**They were measured against different reference sets**, {plain(' and '.join(sets))}: the difference "
+            "tells as much about the real images as about the model's."
+        )
+    if len({images_of(score) for score in scores}) > 1:
+        plain_values = any(score.details.get("debiased") is not None for score in scores)
+        return "Protocol and reference set are the same, the number of images is not: " + (
+            "compare the best estimates, as the plain value falls with more images."
+            if plain_values
+            else "the interval says how much that matters."
+        )
+    return (
+        "Protocol, reference set and number of images are the same: what differs is the pictures, or nothing where "
+        "the same ones were measured again."
+    )
 
 
 def draw_curves(column: Column) -> None:
@@ -273,21 +416,46 @@ def signed(amount: float) -> str:
 
 def draw_files(column: Column) -> None:
     findings: dict[str, list[str]] = {}
+    notes: dict[str, list[str]] = {}
+    alike: dict[str, list[str]] = {}
     for score in column.scores:
         for finding in score.details.get("findings", ()):
             findings.setdefault(finding, []).append(score.subject)
-    if not findings:
-        st.success(
-            "Sizes, formats, compression, transparency and colour are alike on both sides, and no generated image is a "
-            "copy of a real one.",
-            icon=":material/check_circle:",
-        )
+        if said := found_alike(score):
+            alike.setdefault(said, []).append(score.subject)
+        if said := not_checked(column, score):
+            notes.setdefault(said, []).append(score.subject)
     for finding, names in findings.items():
         st.warning(f"{plain(', '.join(names))}: {plain(finding)}", icon=":material/warning:")
+    for said, names in alike.items():
+        st.success(f"{plain(', '.join(names))}: {said}", icon=":material/check_circle:")
+    for said, names in notes.items():
+        st.info(f"{plain(', '.join(names))}: {plain(said)}", icon=":material/visibility_off:")
     st.caption(
         "What a distance would see apart from the pictures themselves. The same for two folders: `arena inspect REAL "
         "GENERATED`."
     )
+
+
+def found_alike(score: Score) -> str | None:
+    """What was compared and found alike on both sides, of a score without findings."""
+    checked = score.details.get("checked")
+    if not checked or score.details.get("findings"):
+        return None
+    alike = ", ".join(words for check, words in CHECKED.items() if check in checked)
+    said = [f"{alike} are alike on both sides"] if alike else []
+    if references.COPIES in checked:
+        said.append("no picture is a copy of a real one")
+    return f"{', and '.join(said)}."
+
+
+def not_checked(column: Column, score: Score) -> str | None:
+    """What was not compared, and why."""
+    if "checked" in score.details:
+        return score.details.get("unchecked")
+    if not score.details.get("reference_set"):
+        return f"Nothing was checked: {title(column.metric)} compares with no real images."
+    return "What was checked was not recorded by the version that measured this; run it again."
 
 
 def draw_start(arena: Arena, expanded: bool) -> None:
@@ -348,9 +516,12 @@ def score_row(score: Score) -> dict[str, Any]:
         "interval": None if low is None or high is None else f"{low:.4g} to {high:.4g}",
         "unscored": score.unscored,
         "n_real": details.get("n_real"),
-        "n_generated": details.get("n_generated"),
+        "n_generated": images_of(score),
+        "left_out": details.get("n_dropped"),
         "reference_set": details.get("reference_set"),
+        "content": details.get("reference_sha256", "")[:SHORT] or None,
         "seconds": details.get("seconds"),
+        "run_id": score.run_id,
         "at": score.at,
         "protocol": score.protocol.id,
         "fingerprint": score.protocol.fingerprint[:SHORT],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -100,6 +101,106 @@ def test_scores_without_a_value_are_listed_with_their_reason(serve: Serve, seede
     [shown] = serve(seeded, "benchmarks").dataframe
     [row] = shown.value.to_dict("records")
     assert row["unscored"] == "only one image" and pd.isna(row["value"])
+
+
+CLIP = Protocol("clipscore-l14", "1", {})
+ALL_CHECKED = {"findings": [], "checked": ["copies", "sizes", "files"], "unchecked": None}
+
+
+def test_where_nothing_was_compared_nothing_is_called_alike(serve: Serve, seeded: Arena) -> None:
+    seeded.store.add_score(Score("Swatch A", "clipscore-l14", CLIP, value=0.3, details={"n": 6}))
+    page = view(serve(seeded, "benchmarks"), "Files")
+    assert not page.success and not page.warning and not page.exception
+    [note] = page.info
+    assert note.value.startswith("Swatch A: Nothing was checked") and "no real images" in note.value
+
+
+def test_the_files_view_claims_what_was_checked_and_no_more(serve: Serve, seeded: Arena) -> None:
+    add(seeded, **ALL_CHECKED)
+    why = "The file of the reference set 'mine' does not hold sizes and formats."
+    add(seeded, "Swatch B", **{**ALL_CHECKED, "checked": ["copies"], "unchecked": why})
+    add(seeded, "Swatch C", findings=[])
+    page = view(serve(seeded, "benchmarks"), "Files")
+    assert {shown.value for shown in page.success} == {
+        "Swatch A: sizes, the share and quality of JPEG files, transparency and greyscale are alike on both sides, and "
+        "no picture is a copy of a real one.",
+        "Swatch B: no picture is a copy of a real one.",
+    }
+    notes = sorted(note.value for note in page.info)
+    assert len(notes) == 2 and "does not hold sizes and formats" in notes[0]
+    assert notes[1].startswith("Swatch C: What was checked was not recorded")
+
+
+def test_pictures_that_were_left_out_and_pairs_without_a_difference_are_said(serve: Serve, seeded: Arena) -> None:
+    add(
+        seeded,
+        n_dropped=5,
+        dropped=[[f"prompt {i} seed 1", "The image is missing; restore it."] for i in range(5)],
+        unpaired=[{"subject": "Swatch B", "reason": "they share 1 pictures and a paired difference needs 3"}],
+    )
+    add(seeded, "Swatch B")
+    page = serve(seeded, "benchmarks")
+    [shown] = [one.value.replace("\\", "") for one in page.warning if "left out" in one.value]
+    assert shown.startswith("5 pictures of Swatch A could not be read and were left out (prompt 0 seed 1: The image is")
+    assert shown.endswith("; and 2 more).")
+    assert "No paired difference of Swatch A and Swatch B" in text_of(page)
+
+
+def test_the_table_of_all_scores_says_run_date_and_reference(serve: Serve, seeded: Arena) -> None:
+    run = seeded.store.add_run(RunKind.BENCHMARK, "Swatch A")
+    score = Score("Swatch A", "fid-clean", FID, value=9.0, details={**DETAILS, "reference_sha256": "ab" * 32})
+    seeded.store.add_score(replace(score, run_id=run.id))
+    [row] = serve(seeded, "benchmarks").dataframe[0].value.to_dict("records")
+    assert row["run_id"] == run.id and row["at"].year >= 2026 and row["content"] == "abababab"
+
+
+def add_runs(arena: Arena, *scores: tuple[float, Protocol, dict[str, object]]) -> list[int]:
+    """Of Swatch A, the first the oldest; each in a run of its own."""
+    numbers = []
+    for value, protocol, more in scores:
+        run = arena.store.add_run(RunKind.BENCHMARK, "Swatch A").id or 0
+        score = Score("Swatch A", "fid-clean", protocol, value=value, details={**DETAILS, **more}, run_id=run)
+        arena.store.add_score(score)
+        numbers.append(run)
+    return numbers
+
+
+def test_two_runs_of_one_model_stand_beside_each_other_with_intervals(serve: Serve, seeded: Arena) -> None:
+    first, second = add_runs(seeded, (12.0, FID, {}), (9.0, FID, {"n_generated": 240, "debiased": 8.0}))
+    add(seeded, "Swatch B")
+    page = view(serve(seeded, "benchmarks"), "Runs")
+    assert page.multiselect[0].value == [f"Run {second}, 240 images", f"Run {first}, 60 images"]
+    shown = page.dataframe[0].value
+    assert list(shown["Best estimate"]) == [8.0, 9.5] and list(shown["From"]) == [8.0, 8.0]
+    assert "the number of images is not: compare the best estimates" in text_of(page)
+    page.selectbox[1].set_value("Swatch B").run()
+    assert "has been measured once with this figure" in text_of(page) and not page.exception
+
+
+@pytest.mark.parametrize(
+    ("more", "protocol", "sentence"),
+    [
+        ({"reference_sha256": "cd" * 32}, FID, "against different reference sets"),
+        ({}, Protocol("fid-clean", "1", {"resize": "bilinear"}), "different fingerprints"),
+        ({}, FID, "Protocol, reference set and number of images are the same"),
+    ],
+)
+def test_what_two_runs_differ_in_is_said(
+    seeded: Arena, more: dict[str, object], protocol: Protocol, sentence: str
+) -> None:
+    add_runs(seeded, (12.0, FID, {}), (9.0, protocol, more))
+    history = benchmarks.history(seeded, "fid-clean")["Swatch A"]
+    assert [score.value for score in history] == [9.0, 12.0] and sentence in benchmarks_page.apart(history)
+    labelled = benchmarks_page.run_labels(history)
+    chart = benchmarks_page.intervals(list(labelled.items()), "fid-clean", "run").to_dict()
+    assert len(labelled) == 2 and chart["description"].startswith("FID by run: Run ")
+
+
+def test_scores_of_one_run_have_names_of_their_own() -> None:
+    both = [Score("A", "fid", Protocol("fid", version, {}), value=1.0, run_id=3) for version in ("1", "2", "2")]
+    assert list(benchmarks_page.run_labels(both)) == [
+        "Run 3, ? images", "Run 3, ? images, fid@2", "Run 3, ? images, fid@2 again",
+    ]  # fmt: skip
 
 
 def test_a_run_starts_in_the_service_and_its_refusal_is_a_sentence(
