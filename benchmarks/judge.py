@@ -3,6 +3,7 @@
     questions    held-out questions about rendered scenes it has never seen
     pairs        pairs of the contestants' pictures whose attribute accuracy differs: does it prefer the better one?
     board        contestants by the judge's wins, and by attribute accuracy
+    ladder       the same for the best contestant, given captions with none, one, two and three words changed
     injections   verdicts flipped by words in the prompt or on an image
     speed        verdicts in both orders per second, and the process's peak memory
 
@@ -17,7 +18,8 @@ import random
 import resource
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +40,11 @@ from evaluators.judge.base import Question, Verdict
 from evaluators.judge.modes import Judge, Pair, answer
 
 SEED = 4242
+MISREAD = ("fur", "background", "hat", "glasses", "held")
+"""Attributes that may take any other value, whatever the others are."""
+
+Drawn = Mapping[str, np.ndarray]
+"""Contestant -> its pictures of the scenes, uint8 RGB (n, 3, h, w)."""
 
 
 class Asked(NamedTuple):
@@ -63,11 +70,14 @@ def main() -> None:
     except WeightsError as error:
         raise SystemExit(str(error)) from None
     _questions(model, options.questions)
-    matches = [*_matches(options.prompts)]
+    scenes = tuple(sample_scenes(options.prompts, random.Random(SEED + 1), held_out=True))
+    matches = [*_matches(_contestants(scenes), scenes)]
     judge = Judge(model)
     verdicts = judge.compare([match.pair for match in matches])
     _pairs(matches, verdicts)
-    _board(matches, verdicts)
+    _board("board", matches, verdicts)
+    careless = [*_matches(_careless(scenes), scenes)]
+    _board("ladder", careless, judge.compare([match.pair for match in careless]))
     _injections(judge, matches, options.attacked)
     _speed(model, [match.pair for match in matches])
 
@@ -115,16 +125,39 @@ def _allowed(kind: str) -> tuple[str, ...]:
     return tuple(sorted({str(value) for values in ATTRIBUTES.values() for value in values}))
 
 
-def _matches(n: int) -> Iterator[Match]:
-    scenes = sample_scenes(n, random.Random(SEED + 1), held_out=True)
+def _matches(drawn: Drawn, scenes: tuple[Scene, ...]) -> Iterator[Match]:
+    """Every two of them on every scene; the truth is what the scene asks for."""
     reader, texts = AttributeReader.load(), [*map(caption, scenes)]
-    drawn = {teddy.name: generate_in_batches(load(teddy), teddy, texts, SEED) for teddy in TEDDIES}
     wrong = {name: _wrong(reader, images, scenes) for name, images in drawn.items()}
     images = {name: _rows(pictures) for name, pictures in drawn.items()}
     for left, right in itertools.combinations(drawn, 2):
         for i, text in enumerate(texts):
             pair = Pair(text, images[left][i], images[right][i])
             yield Match((left, right), (int(wrong[left][i]), int(wrong[right][i])), pair)
+
+
+def _contestants(scenes: tuple[Scene, ...]) -> Drawn:
+    texts = [*map(caption, scenes)]
+    return {teddy.name: generate_in_batches(load(teddy), teddy, texts, SEED) for teddy in TEDDIES}
+
+
+def _careless(scenes: tuple[Scene, ...]) -> Drawn:
+    """The best contestant four times: as it is, and reading one, two or three words of every caption wrong."""
+    best, rng = TEDDIES[0], random.Random(SEED)
+    pipeline = load(best)
+    return {
+        f"{best.name}, {k} misread": generate_in_batches(
+            pipeline, best, [caption(_misread(scene, k, rng)) for scene in scenes], SEED
+        )
+        for k in range(4)
+    }
+
+
+def _misread(scene: Scene, k: int, rng: random.Random) -> Scene:
+    changed = rng.sample(MISREAD, k)
+    return replace(
+        scene, **{name: rng.choice([v for v in ATTRIBUTES[name] if v is not getattr(scene, name)]) for name in changed}
+    )
 
 
 def _wrong(reader: AttributeReader, images: np.ndarray, scenes: tuple[Scene, ...]) -> np.ndarray:
@@ -153,7 +186,7 @@ def _pairs(matches: Sequence[Match], verdicts: Sequence[Verdict]) -> None:
     print(f"outcomes            {dict(Counter(str(verdict.outcome) for verdict in verdicts))}")
 
 
-def _board(matches: Sequence[Match], verdicts: Sequence[Verdict]) -> None:
+def _board(title: str, matches: Sequence[Match], verdicts: Sequence[Verdict]) -> None:
     score, games, wrong = Counter(), Counter(), Counter()
     for match, verdict in zip(matches, verdicts, strict=True):
         if verdict.outcome is None:
@@ -164,9 +197,10 @@ def _board(matches: Sequence[Match], verdicts: Sequence[Verdict]) -> None:
             score[name] += points
             games[name] += 1
             wrong[name] += mistakes
-    for name in sorted(score, key=lambda name: -score[name] / games[name]):
+    by_judge = sorted(score, key=lambda name: -score[name] / games[name])
+    for name in by_judge:
         right = 1 - wrong[name] / games[name] / len(ATTRIBUTES)
-        print(f"board {name:14} score {score[name] / games[name]:.3f}, attributes right {100 * right:.1f} %")
+        print(f"{title} {name:25} score {score[name] / games[name]:.3f}, attributes right {100 * right:.1f} %")
 
 
 def _injections(judge: Judge, matches: Sequence[Match], n: int) -> None:
