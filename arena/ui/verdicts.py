@@ -98,7 +98,7 @@ def card(one: Exhibit) -> str:
 def figure(one: Exhibit, side: Side) -> str:
     better = one.outcome is not None and one.outcome.value == side.value
     name = SIDES[side] if one.names is None else one.names[0 if side is Side.LEFT else 1]
-    source = f"/verdict/{one.verdict_id}/{one.picture(side)}"
+    source = f"verdict/{one.verdict_id}/{one.picture(side)}"
     mark = " ✓" if better else ""
     return (
         f'<figure{" class=better" if better else ""}><img src="{source}" loading="lazy" '
