@@ -54,9 +54,9 @@ COLUMNS = {
         "Debiased", format="%.4g", help="What the value would be with any number of images, as far as these tell"
     ),
     "interval": st.column_config.TextColumn("95% interval", help="Of the debiased value where there is one"),
-    "unscored": st.column_config.TextColumn("Unscored because", width="large"),
     "run_id": st.column_config.NumberColumn("Run", format="%d"),
     "at": st.column_config.DatetimeColumn("When (UTC)", format="D MMM YYYY, HH:mm"),
+    "unscored": st.column_config.TextColumn("Unscored because", width="large"),
     "n_real": st.column_config.NumberColumn("Real", help="Real images compared with"),
     "n_generated": st.column_config.NumberColumn("Generated", help="Images of the model"),
     "left_out": st.column_config.NumberColumn("Left out", help="Images of the model that could not be read"),
