@@ -6,17 +6,20 @@ Streamlit finds `app` by reading this file without running it, so the assignment
 import streamlit as st
 
 from arena.ui import common, main_path
-from arena.web import shown, voting
+from arena.web import below, shown, voting
 from arena.web.routes import routes
 from arena.web.voter_cookie import middleware
 
 app = st.App(
     main_path(),
-    routes=[
-        *routes(common.the_arena),
-        *shown.routes(common.the_arena),
-        *voting.routes(common.the_arena, common.COOKIE),
-    ],
+    routes=below(
+        st.config.get_option("server.baseUrlPath"),
+        [
+            *routes(common.the_arena),
+            *shown.routes(common.the_arena),
+            *voting.routes(common.the_arena, common.COOKIE),
+        ],
+    ),
     middleware=middleware(common.the_arena, common.COOKIE),
 )
 

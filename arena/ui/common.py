@@ -84,8 +84,11 @@ def said_plainly() -> Iterator[None]:
 
 
 def picture_url(token: str, side: Side) -> str:
-    """Where the browser finds one side of a battle; the token says nothing about who made it."""
-    return f"/img/{quote(token, safe='')}/{side}"
+    """Where the browser finds one side of a battle; the token says nothing about who made it.
+
+    Relative, as all addresses here: pages are one level deep, and a proxy may put a path before them.
+    """
+    return f"img/{quote(token, safe='')}/{side}"
 
 
 def picture(url: str, alt: str, pixels: int) -> str:

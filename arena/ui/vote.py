@@ -12,7 +12,7 @@ from arena.ui import vote_basic
 from arena.ui.common import own_token, said_plainly, the_arena, this_sitting, this_voter
 from arena.ui.surface import Place, surface_data
 
-POST = "/vote/acts"
+POST = "vote/acts"
 """Where the surface posts acts."""
 KEY = "surface"
 NAMES = "names"

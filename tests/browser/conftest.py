@@ -61,10 +61,11 @@ class Server:
     arena: Arena
     port: int
     process: subprocess.Popen[bytes] | None = field(default=None)
+    below: str = ""
 
     @property
     def url(self) -> str:
-        return f"http://localhost:{self.port}"
+        return f"http://localhost:{self.port}/{self.below}".rstrip("/")
 
     @property
     def log(self) -> Path:
@@ -74,7 +75,8 @@ class Server:
         data_dir = self.arena.settings.data_dir
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(self.port)],
+                [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(self.port),
+                 "--server.baseUrlPath", self.below],
                 env={**os.environ, "ARENA_DATA_DIR": str(data_dir)}, cwd=data_dir, stdout=log, stderr=log,
             )  # fmt: skip
         self._await()
@@ -146,13 +148,16 @@ class Voter:
         return [self.server.arena.store.battle(token).id for token in tokens]
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     arena = fill(tmp_path_factory.mktemp("arena"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    running = Server(arena, port)
+    running = Server(arena, free_port())
     try:
         running.start()
         yield running

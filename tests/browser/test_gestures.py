@@ -112,7 +112,7 @@ def test_pictures_are_enlarged_under_their_blind_address_and_escape_closes(voter
     for place, key in (("A", "ArrowLeft"), ("B", "ArrowRight")):
         voter.page.keyboard.press(key)
         side = {"A": "left", "B": "right"}[place]
-        voter.page.locator(f'dialog.zoom img[src$="/img/{token}/{side}/full"]').wait_for(timeout=PATIENCE)
+        voter.page.locator(f'dialog.zoom img[src$="img/{token}/{side}/full"]').wait_for(timeout=PATIENCE)
         assert picture.get_attribute("alt") == f"Picture {place}, enlarged"
         assert picture.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [2048, 2048]
     voter.page.keyboard.press("z")

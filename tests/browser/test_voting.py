@@ -10,7 +10,7 @@ import pytest
 
 from arena.services import display
 from arena.services.leaderboard import leaderboard
-from tests.browser.conftest import NAMES, PATIENCE, Axe, Server, Voter
+from tests.browser.conftest import NAMES, PATIENCE, Axe, Server, Voter, free_port
 
 pytestmark = pytest.mark.browser
 
@@ -245,6 +245,26 @@ def secrets_of(server: Server) -> list[str]:
             shown = hashlib.sha256(display.rendition(arena, image.sha256, display.Size.PAIR)).hexdigest()
             told += [image.sha256, image.sha256[:12], shown, shown[:12]]
     return told
+
+
+def test_pages_below_a_path_work_as_they_do_at_the_root(voter: Voter) -> None:
+    """As behind a proxy that shares its name with other sites."""
+    elsewhere = Server(voter.server.arena, free_port(), below="arena/of/images")
+    elsewhere.start()
+    try:
+        voter = Voter(voter.page, elsewhere)
+        voter.open("vote?category=calm")
+        pressed = [voter.press("ArrowLeft")]
+        voter.page.locator(".maker img").first.wait_for(timeout=PATIENCE)
+        voter.settled()
+        assert voter.page.locator(".maker img").first.evaluate("(one) => one.decode().then(() => one.naturalWidth)")
+        assert [vote.battle_id for vote in voter.votes()] == voter.battle_ids(pressed)
+        voter.page.get_by_role("link", name="Leaderboard").click()
+        voter.page.get_by_role("link", name=NAMES[0]).first.click()
+        voter.page.get_by_role("heading", name=NAMES[0]).wait_for(timeout=PATIENCE)
+        assert "/arena/of/images/model" in voter.page.url
+    finally:
+        elsewhere.stop()
 
 
 def test_a_browser_that_refuses_cookies_votes_for_one_sitting(voter: Voter) -> None:

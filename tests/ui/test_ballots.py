@@ -191,7 +191,7 @@ def test_the_browser_is_told_nothing_of_the_makers_before_the_vote(seeded: Arena
     data = surface_data(seeded, VOTER, Sitting())
     for pair in data["queue"]:
         assert pair.keys() == {"token", "prompt", "left", "right", "names", "undone"}
-        assert pair["names"] is None and pair["left"] == f"/img/{pair['token']}/left"
+        assert pair["names"] is None and pair["left"] == f"img/{pair['token']}/left"
     for contestant in seeded.store.contestants():
         assert contestant.name not in str(data) and contestant.fingerprint not in str(data)
         for generation in seeded.store.generations(contestant.id or 0):

@@ -52,8 +52,8 @@ def test_half_a_win_goes_to_the_one_expected_to_lose(outcome: Outcome, says: str
 
 def test_what_is_told_of_both_sides() -> None:
     left, right = told(reveal(Outcome.LEFT))["sides"]
-    assert left == {"name": "Weak", "elo": "900.0 → 920.5", "gain": "▲ +20.5", "image": "/img/tok%2Fen/left"}
-    assert right == {"name": "Strong", "elo": "1000.0 → 979.5", "gain": "▼ −20.5", "image": "/img/tok%2Fen/right"}
+    assert left == {"name": "Weak", "elo": "900.0 → 920.5", "gain": "▲ +20.5", "image": "img/tok%2Fen/left"}
+    assert right == {"name": "Strong", "elo": "1000.0 → 979.5", "gain": "▼ −20.5", "image": "img/tok%2Fen/right"}
 
 
 def test_swapped_sides_are_told_as_they_were_seen() -> None:
