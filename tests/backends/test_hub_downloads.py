@@ -20,6 +20,7 @@ import torch
 from tests.backends.families import FAMILIES, language_model, tokenizer
 from tests.backends.hub_server import HubServer, Repo
 
+pytestmark = pytest.mark.timeout(600)  # every process loads torch and diffusers anew
 KEY = "hf_lab_key_1234567"
 OLD, NEW = "a" * 40, "b" * 40
 PROGRAM = """
