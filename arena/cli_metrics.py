@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 Folders = Annotated[
-    list[Path], typer.Argument(help="REAL GENERATED, or GENERATED alone with --reference; REAL may be a .npz file.")
+    list[Path], typer.Argument(help="REAL GENERATED, or GENERATED alone with --reference; each may be a .npz file.")
 ]
 ReferenceName = Annotated[
     str | None,
@@ -383,6 +383,8 @@ def _measured(
     from evaluators.distribution.measure import differences, measure
 
     real, generated = _sides(settings, folders, reference)
+    if versus and generated.suffix == ".npz":
+        raise UsageError("--versus compares image by image: give the folder of the generated images, not a .npz file.")
     with stoppable("what was computed is in the cache, run it again to go on"), _rates("Measuring") as update:
         found = measure(real, generated, names, setup=setup, limit=limit, curve=curve, progress=update)
         compared = differences(found, versus, setup=setup, limit=limit, progress=update) if versus else []
@@ -515,7 +517,7 @@ def _show(found: Measurement, differences: Sequence[Difference], as_csv: bool, v
         for n, value in one.details.get("curve", ()):
             out.print(f"{one.metric} of {n:.0f} generated images: {_short(value)}")
     counts = found.figures[0]
-    sizes = f"{counts.n_real or 'unknown'} real and {counts.n_generated} generated images"
+    sizes = f"{counts.n_real or 'unknown'} real and {counts.n_generated or 'unknown'} generated images"
     out.print(
         f"{sizes}; {found.cached} of {found.images} features from the cache, {found.seconds:.1f} s", highlight=False
     )

@@ -28,7 +28,7 @@ from evaluators.distribution import kernel, neighbours, uncertainty
 from evaluators.distribution.cache import FeatureCache
 from evaluators.distribution.extract import FeatureSet, extract
 from evaluators.distribution.features import Extractor, open_extractor
-from evaluators.distribution.frechet import Side, frechet, prepare
+from evaluators.distribution.frechet import Frechet, Side, frechet, prepare
 from evaluators.distribution.recipes import DEFAULT_METRIC, METRICS, MetricRecipe, feature_recipe, metric_recipe
 from evaluators.distribution.reference import is_reference, read_reference
 from evaluators.images import list_folder, require_images
@@ -39,6 +39,7 @@ WORST = 10
 """So many images, those that add most to a distance, are named with it."""
 PAIRS = uncertainty.MINIMUM
 """So many images of the same names are needed for a paired difference with its error."""
+NO_IMAGES = "The generated side is statistics alone: without its images there is no interval and no debiased value."
 SMALLEST = 16
 """No distance of fewer images is shown on a curve."""
 
@@ -168,7 +169,7 @@ class Measurement:
 
     `unscored` holds (metric, reason). `dropped` and `converted` hold (path, reason), with paths that begin with
     "real: " or "generated: ". `seconds` is wall time; `cached` of `images` features came from the cache. `sets` holds
-    the features by the id of their recipe.
+    the features by the id of their recipe; nothing where the generated side was statistics.
     """
 
     figures: tuple[Figure, ...]
@@ -179,7 +180,7 @@ class Measurement:
     images: int
     cached: int
     seconds: float
-    sets: Mapping[str, Sets]
+    sets: Mapping[str, Sets] = field(default_factory=dict)
 
     def figure(self, metric: str) -> Figure:
         """The figure of that name. Raises UsageError where there is none."""
@@ -241,7 +242,8 @@ def measure(
     """Every metric asked for between two sets, each a folder, {name: function that reads a file's bytes}, or uint8 RGB
     arrays (h, w, 3) of any sizes.
 
-    `real` may also be a statistics file of `arena stats`, or a .npz with mu and sigma of pytorch-fid or clean-fid.
+    Each may also be a statistics file of `arena stats`, or a .npz with mu and sigma of pytorch-fid or clean-fid. A
+    generated side that is one has Fréchet distances alone, without intervals.
     `metrics` are ids or names of `recipes.METRICS`; ["all"] takes the arena's own, as far as their weights are here,
     and says which are not. `limit` takes the first images of each set, in path order. `curve` adds the distance of
     smaller and smaller parts. `progress(stage, done, total)` is called after every image; what it raises stops the
@@ -253,6 +255,8 @@ def measure(
     started = time.perf_counter()
     setup = setup or Setup()
     recipes, unscored = _available(metrics, setup)
+    if is_reference(generated):
+        return _of_statistics(real, Path(str(generated)), recipes, unscored, setup, limit, progress)
     single = {recipe.features for recipe in recipes if recipe.distance != "frechet"}
     for images in (real, generated):
         _require_something(images)
@@ -356,6 +360,8 @@ def differences(
 
     Arguments as in `measure`, and what it raises; DataError where the sets share fewer than PAIRS names.
     """
+    if not found.sets:
+        raise UsageError("A paired difference needs the images of both generated sides: give their folders.")
     setup = setup or Setup()
     cache = FeatureCache(setup.cache_dir)
     recipes = [metric_recipe(one.protocol.id) for one in found.figures]
@@ -395,6 +401,65 @@ def _available(metrics: Sequence[str], setup: Setup) -> tuple[list[MetricRecipe]
     return usable, unscored
 
 
+def _of_statistics(
+    real: ImageSet,
+    generated: Path,
+    recipes: Sequence[MetricRecipe],
+    unscored: Sequence[tuple[str, str]],
+    setup: Setup,
+    limit: int | None,
+    progress: Progress,
+) -> Measurement:
+    """Fréchet distances of a generated side that is statistics: what needs its single images is not known."""
+    started = time.perf_counter()
+    usable = [recipe for recipe in recipes if recipe.distance == "frechet"]
+    if not usable:
+        raise UsageError(
+            f"{generated} holds statistics, which do for Fréchet distances alone; give the folder of its images."
+        )
+    _require_something(real)
+    figures, warnings, images = list[Figure](), list[str](), dict[str, FeatureSet]()
+    cache = FeatureCache(setup.cache_dir)
+    try:
+        for recipe in usable:
+            extractor = setup.extractor(recipe)
+            theirs = read_reference(generated, extractor)
+            if is_reference(real):
+                known = read_reference(Path(str(real)), extractor)
+                reference, kind = known.side, uncertainty.Reference.FIXED
+                warnings += known.warnings
+            else:
+                images[recipe.features] = given = extract(
+                    real, extractor, cache=cache, limit=limit, progress=progress, stage=f"real, {recipe.features}"
+                )
+                reference, kind = prepare(given.features), uncertainty.Reference.SAMPLE
+            warnings += theirs.warnings
+            found = frechet(reference, theirs.side)
+            figures.append(
+                Figure(
+                    metric=recipe.name,
+                    protocol=recipe.protocol(extractor.protocol, reference=kind.value),
+                    value=found.value,
+                    n_real=reference.n,
+                    n_generated=theirs.side.n,
+                    details=_path(found, kind),
+                    warnings=(NO_IMAGES,),
+                )
+            )
+    finally:
+        cache.close()
+    return Measurement(
+        figures=tuple(figures),
+        unscored=(*unscored, *((recipe.id, NO_IMAGES) for recipe in recipes if recipe not in usable)),
+        dropped=_once((f"real: {path}", why) for one in images.values() for path, why in one.dropped),
+        converted=_once((f"real: {path}", note) for one in images.values() for path, note in one.converted),
+        warnings=_once([*warnings, *(notice for one in images.values() for notice in one.notices)]),
+        images=sum(map(len, images.values())),
+        cached=sum(one.cached for one in images.values()),
+        seconds=time.perf_counter() - started,
+    )
+
+
 def _sets(
     name: str,
     real: ImageSet,
@@ -431,15 +496,7 @@ def _sides(sets: Sets) -> list[tuple[str, FeatureSet]]:
 def _frechet(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
     reference, side = sets.reference, prepare(sets.generated.features)
     found, kind = frechet(reference, side), sets.kind
-    details = {
-        "path": found.path,
-        "rank": found.rank,
-        "clamped": found.clamped,
-        "clamped_share": found.clamped_share,
-        "rounding": found.rounding,
-        "mean_term": found.mean_term,
-        "reference": kind.value,
-    }
+    details = _path(found, kind)
     if curve:
         details["curve"] = _curve(sets.generated.features, lambda part: frechet(reference, part).value)
     known: dict[str, Any] = {"warnings": (uncertainty.no_error(reference, side, kind),)}
@@ -464,6 +521,19 @@ def _frechet(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
             **known,
         )
     ]
+
+
+def _path(found: Frechet, kind: uncertainty.Reference) -> dict[str, Any]:
+    """How a distance was computed."""
+    return {
+        "path": found.path,
+        "rank": found.rank,
+        "clamped": found.clamped,
+        "clamped_share": found.clamped_share,
+        "rounding": found.rounding,
+        "mean_term": found.mean_term,
+        "reference": kind.value,
+    }
 
 
 def _small(sets: Sets) -> str | None:

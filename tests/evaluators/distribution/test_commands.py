@@ -127,3 +127,15 @@ def test_some_shards_are_merged_with_a_warning_and_neither_used_nor_exported(mea
     assert "would count twice" in str(refused("stats", "merge", "some.npz", "3.npz", "-o", "all.npz"))
     done = arena("stats", "merge", "some.npz", "2.npz", "-o", "all.npz")
     assert "14 images" in done.stdout and "so far" not in done.stderr
+
+
+def test_generated_images_that_were_counted_in_shards_have_the_same_distance(measured: Measured, data: Path) -> None:
+    whole = json.loads(arena("fid", measured.real, measured.generated, "--json").stdout)
+    for i in (1, 2, 3):
+        assert arena("stats", measured.generated, "--shard", f"{i}/3", "-o", f"{i}.npz").exit_code == 0
+    assert arena("stats", "merge", "3.npz", "1.npz", "2.npz", "-o", "all.npz").exit_code == 0
+    merged = json.loads(arena("fid", measured.real, "all.npz", "--json").stdout)
+    assert merged["fid"] == pytest.approx(whole["fid"], rel=1e-9) and merged["n_generated"] == whole["n_generated"]
+    assert merged["low"] is None and "without its images" in merged["warnings"][-1]
+    assert "14 real and 14 generated images" in arena("fid", measured.real, "all.npz").stdout
+    assert "image by image" in str(refused("fid", measured.real, "all.npz", "--versus", measured.generated))

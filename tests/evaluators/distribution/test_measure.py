@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from arena.errors import DataError, ImageError, UnknownName, UsageError, WeightsError
-from evaluators.distribution import features, frechet, kernel, neighbours
+from evaluators.distribution import features, frechet, kernel, neighbours, statistics
 from evaluators.distribution.measure import Setup, difference, differences, measure
 from evaluators.distribution.recipes import metric_recipe
 from evaluators.images import decode
@@ -139,6 +139,28 @@ def test_a_set_against_itself(measured: Measured) -> None:
     found = measure(measured.real, measured.real, ["fid-clean", "kid"], setup=measured.setup)
     assert found.figure("fid-clean").value < 1e-9
     assert "The real and the generated folder are the same." in found.warnings
+
+
+def test_the_generated_side_may_be_statistics_too(measured: Measured, tmp_path: Path) -> None:
+    """Of shards, or of another tool: the same distance, and nothing that would need the images."""
+    sets = measured.found.sets["inception-clean@1"]
+    ours, mu_sigma = tmp_path / "ours.npz", tmp_path / "theirs.npz"
+    moments = statistics.of_features(sets.generated.features)
+    statistics.save(ours, moments, sets.protocol)
+    statistics.export_npz(mu_sigma, moments.moments)
+    value = measured.found.figure("fid-clean").value
+    for file, n in ((ours, 14), (mu_sigma, None)):
+        found = measure(measured.real, file, ["fid-clean", "kid"], setup=measured.setup)
+        [figure] = found.figures
+        assert figure.value == pytest.approx(value, rel=1e-6) and figure.n_generated == n
+        assert (figure.low, figure.debiased) == (None, None) and "without its images" in figure.warnings[0]
+        assert dict(found.unscored).keys() == {"kid@1"}
+        [both] = measure(ours, file, setup=measured.setup).figures
+        assert both.value == pytest.approx(0, abs=1e-6 * value) and both.details["reference"] == "fixed"
+        with pytest.raises(UsageError, match="images of both generated sides"):
+            differences(found, measured.generated, setup=measured.setup)
+    with pytest.raises(UsageError, match="Fréchet distances alone"):
+        measure(measured.real, ours, ["kid"], setup=measured.setup)
 
 
 def test_differences_are_taken_over_images_of_the_same_names(measured: Measured, tmp_path: Path) -> None:
