@@ -196,7 +196,8 @@ def benchmark(
         low, high = facts["low"], facts["high"]
         table.add_row(
             escape(score.subject), score.metric, score.unscored or f"{score.value:.4g}",
-            "–" if low is None else f"{low:.4g} to {high:.4g}", str(facts["n"]), score.protocol.id,
+            "–" if low is None else f"{low:.4g} to {high:.4g}", "–" if facts["n"] is None else f"{facts['n']:,}",
+            score.protocol.id,
         )  # fmt: skip
     out.print(table)
 

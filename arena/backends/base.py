@@ -46,6 +46,8 @@ class Backend(Protocol):
     - `concurrency`, on the object: it waits for others rather than computes, so this many calls of `generate`, each
       with one image, are under way at once, from threads. (1: batches, one after the other)
     - `close()`, on the object: called once, after the last image.
+    - `prefetch(settings)`, static: gets what a contestant's backend will load onto this machine, while another one
+      draws. `settings` are the constructor's arguments. What it raises is not heeded: the constructor will say it.
     - `commits`, on the object, with an argument of that name in RUNNING: which commits of a hub it loaded where none
       was pinned, by hub id. They are recorded and given to it from then on, so that a contestant never changes.
     """
@@ -85,6 +87,13 @@ def create_backend(contestant: Contestant) -> Backend:
             f"The settings {without_keys(dict(contestant.settings))} of {contestant.name!r} do not fit "
             f"the backend {contestant.backend!r}: {error}."
         ) from error
+
+
+def prefetch(contestant: Contestant) -> None:
+    """Have ready what the contestant's backend will load, where its class knows how. Raises whatever that raises."""
+    make = backend_class(contestant.backend)
+    if fetch := getattr(make, "prefetch", None):
+        fetch({**contestant.settings, **_own(make, contestant.running)})
 
 
 @dataclass(frozen=True, slots=True)

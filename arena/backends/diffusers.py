@@ -24,6 +24,7 @@ from arena.backends.hub import (
     needs,
     needs_of_tokenizer,
     part_bytes,
+    read_ahead,
     weights_bytes,
 )
 from arena.backends.weights import folder_sha256, model_source
@@ -168,6 +169,19 @@ class DiffusersBackend:
         """The call's arguments for n prompts: several pipelines want as many negative prompts as prompts."""
         negative = {k: [v] * n for k, v in self.call.items() if k.startswith("negative_prompt") and isinstance(v, str)}
         return {**self.call, **negative}
+
+    @staticmethod
+    def prefetch(settings: Mapping[str, Any]) -> None:
+        """Download the pipeline and its parts, and have the system read the weights into its memory for files."""
+        model, known = str(settings["model"]), settings.get("commits") or {}
+        key, variant = settings.get("key_variable"), settings.get("variant")
+        revision = settings.get("revision") or known.get(model)
+        places = [fetched_pipeline(model, model_source(model), revision, variant, key)]
+        for name, one in (settings.get("parts") or {}).items():
+            places.append(_fetched_part(name, Part(model=one) if isinstance(one, str) else one, known, key))
+        for place in places:
+            for file in sorted(place.rglob("*.safetensors")):
+                read_ahead(file)
 
     @staticmethod
     def pinned(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,11 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from arena.domain import DRAWS_NOTHING, Contestant, Generation, ImageRef, Prompt, Run, RunKind, RunState
@@ -181,17 +183,27 @@ def _fill(
 ) -> None:
     done, total = 0, sum(map(len, missing.values()))
     accounts = accounting.accounts(arena, list(missing), budget or Budget())
-    for contestant, todo in missing.items():
+    todos = [(contestant, todo) for contestant, todo in missing.items() if todo]
+    ahead = [contestant for contestant, _ in todos[1:]]
+    for contestant, todo in todos:
         tell(contestant.name, done, total)
-        if not todo:
-            continue
         started = time.perf_counter()
         account, finished = accounts[contestant.id or 0], 0
         for attempts in _attempts(arena, contestant, todo, make_backend, report, account):
+            if not finished and ahead:  # it is loaded and draws: time to fetch the next one
+                Thread(target=_prefetched, args=(ahead[0],), name="prefetch", daemon=True).start()
             done, finished = done + len(attempts), finished + len(attempts)
             _count(report, contestant, todo, attempts)
             tell(contestant.name, done, total)
             progress(Progress(contestant.name, done, total, (time.perf_counter() - started) / finished))
+        ahead = ahead[1:]
+
+
+def _prefetched(contestant: Contestant) -> None:
+    from arena.backends.base import prefetch
+
+    with suppress(Exception):  # whatever is wrong is said when the backend is made
+        prefetch(contestant)
 
 
 def _count(report: Report, contestant: Contestant, todo: Sequence[Cell], attempts: Sequence[Generation]) -> None:

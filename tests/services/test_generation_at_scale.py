@@ -15,15 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from arena.backends.base import BadSetting, Drawn, create_backend, split_settings
+from arena.backends.base import BadSetting, Drawn, create_backend, prefetch, split_settings
 from arena.backends.prices import Cost, Price, Tokens
 from arena.bootstrap import Arena, open_arena
 from arena.domain import Contestant, Generation, Prompt
-from arena.errors import EndpointError, GenerationError, OutOfMemory, SettingsError, UsageError
+from arena.errors import EndpointError, GenerationError, OutOfMemory, SettingsError, UsageError, WeightsError
 from arena.services import contestants, generation
 from arena.services.accounts import Account
 from arena.services.costs import costs
 from arena.services.drawing import Cell, draw
+from arena.services.teddies import teddy_contestants
 from arena.settings import load_settings
 from arena.spending import Budget
 
@@ -227,6 +228,36 @@ def test_a_batch_is_stored_while_the_next_is_drawn(any_arena: Arena) -> None:
         return image(seed)
 
     assert fill(any_arena, Painter(paint)).made == 8
+
+
+def test_the_next_contestant_s_weights_are_fetched_while_one_draws(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one's last images wait for the fetching of the second: for ever, if that came after them."""
+    add(arena, 16, "A")
+    add(arena, 16, "B")
+    fetched, drawn = threading.Event(), list[int]()
+
+    def fetch(contestant: Contestant) -> None:
+        assert contestant.name == "B"
+        fetched.set()
+        raise OSError("the hub is away")  # nothing to do with what is being drawn
+
+    def paint(_: str, seed: int) -> Image.Image:
+        drawn.append(seed)
+        assert len(drawn) < 14 or fetched.wait(20)
+        return image(seed)
+
+    monkeypatch.setattr("arena.backends.base.prefetch", fetch)
+    assert fill(arena, Painter(paint)).made == 32
+
+
+def test_weights_are_read_ahead_and_a_backend_that_knows_no_weights_is_left_alone() -> None:
+    for teddy in teddy_contestants():
+        prefetch(teddy)
+    prefetch(Contestant("Swatch", "swatch", {"tint": "a"}))
+    with pytest.raises(WeightsError, match="missing"):
+        prefetch(Contestant("Gone", "diffusers", {"model": "package://arena.teddy/weights/none"}))
 
 
 def test_what_was_drawn_before_an_error_is_kept(any_arena: Arena) -> None:
