@@ -59,8 +59,9 @@ def boards(paired: Paired, *, rounds: int = 1000, seed: int = 0) -> BoardAgreeme
     human, judge = (_Board.of(paired, codes, unit, len(times)) for codes in (paired.human, paired.judge))
     shared = sorted({*human.members} & {*judge.members})
     if len(shared) < 3:
-        models = "1 model" if len(shared) == 1 else f"{len(shared)} models"
-        raise DataError(f"{models} can be rated both by people and by the judge; rank agreement takes three.")
+        raise DataError(
+            f"{_models(len(shared))} can be rated both by people and by the judge; rank agreement takes three."
+        )
     places = [[board.members.index(member) for member in shared] for board in (human, judge)]
     starts = [board.fit(times[None].astype(np.float64))[0] for board in (human, judge)]
     whole = [theta[place] for theta, place in zip(starts, places, strict=True)]
@@ -75,6 +76,34 @@ def boards(paired: Paired, *, rounds: int = 1000, seed: int = 0) -> BoardAgreeme
         *(tuple(bt.points(theta).tolist()) for theta in whole),
         _summary((whole[0], whole[1]), drawn),
     )
+
+
+def with_score(paired: Paired, score: ArrayLike, *, rounds: int = 1000, seed: int = 0) -> RankAgreement:
+    """People's board against one value (K,) for each contestant, the larger the better; NaN where it has none.
+
+    The rounds are those of `boards`: they draw the votes, so intervals tell nothing of the values' own errors. Verdicts
+    in `paired` have no part. Raises DataError where fewer than three contestants have a rating and a value.
+    """
+    if not len(paired.left):
+        raise DataError("No battle has a human vote; there is no board to compare with.")
+    values = np.asarray(score, np.float64)
+    unit, times = _units(paired)
+    human = _Board.of(paired, paired.human, unit, len(times))
+    places = [place for place, member in enumerate(human.members) if not np.isnan(values[member])]
+    if len(places) < 3:
+        raise DataError(f"{_models(len(places))} can be rated by people and have a value; rank agreement takes three.")
+    known = values[[human.members[place] for place in places]]
+    start = human.fit(times[None].astype(np.float64))[0]
+    drawn = (
+        (one[places], known)
+        for weights in _drawn(times, rounds, np.random.default_rng(seed))
+        for one in human.fit(weights, start)
+    )
+    return _summary((start[places], known), drawn)
+
+
+def _models(n: int) -> str:
+    return "1 model" if n == 1 else f"{n} models"
 
 
 def _units(paired: Paired) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

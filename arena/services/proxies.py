@@ -163,8 +163,12 @@ class _Votes:
         swapped: Ints | None = None,
         left_wins: Floats | None = None,
         note: str = "",
+        by_model: Floats | None = None,
     ) -> Proxy | None:
-        """What a score's codes on these votes come to; None where it has seen none of them."""
+        """What a score's codes on these votes come to; None where it has seen none of them.
+
+        `by_model`: its value (K,) for each of the names, the larger the better, where that is its board.
+        """
         other = np.full(len(codes), NOT_ASKED) if swapped is None else swapped
         seen = np.flatnonzero((codes != NOT_ASKED) | (other != NOT_ASKED))
         if not len(seen):
@@ -181,15 +185,17 @@ class _Votes:
             agreement=found,
             verdict=ratings.verdict(found),
             with_rest=ratings.agreement(self.rest[seen], one).decisive,
-            ranks=self._ranks(seen, one, notes),
+            ranks=self._ranks(seen, one, by_model, notes),
             reliability=None if left_wins is None else self._reliability(left_wins[seen], seen, notes),
             notes=tuple(notes),
         )
 
-    def _ranks(self, seen: Ints, judge: Ints, notes: list[str]) -> RankAgreement | None:
+    def _ranks(self, seen: Ints, judge: Ints, by_model: Floats | None, notes: list[str]) -> RankAgreement | None:
         codes = np.where(judge < 0, Code.BOTH_BAD, judge)
         paired = Paired(self.names, self.left[seen], self.right[seen], self.human[seen], codes, self.voter[seen])
         try:
+            if by_model is not None:
+                return rank_agreement.with_score(paired, by_model, rounds=ROUNDS)
             return rank_agreement.boards(paired, rounds=ROUNDS).ranks
         except DataError as error:
             notes.append(str(error))
@@ -261,8 +267,10 @@ def _scores(arena: Arena, votes: _Votes) -> Iterable[Proxy | None]:
     for column in columns:
         name = f"{column.metric} · {_which(column)}" if of_one_name[column.metric] > 1 else column.metric
         known = image_values(arena.store, column.metric, column.protocol.fingerprint)
-        codes, note = _by_image(column, votes, known) if known.of else _by_model(column, votes)
-        yield votes.held(name, f"{column.protocol.id} {column.protocol.fingerprint[:12]}", codes, note=note)
+        values = _values(column, votes)
+        codes, note = _by_image(column, votes, known) if known.of else _by_model(column, votes, values)
+        protocol = f"{column.protocol.id} {column.protocol.fingerprint[:12]}"
+        yield votes.held(name, protocol, codes, note=note, by_model=values)
 
 
 def _which(column: Column) -> str:
@@ -285,14 +293,18 @@ def _by_image(column: Column, votes: _Votes, known: ImageValues) -> tuple[Ints, 
     return np.where(absent, NOT_ASKED, ratings.preference(left, right)), note if means else ""
 
 
-def _by_model(column: Column, votes: _Votes) -> tuple[Ints, str]:
-    """What one value for each model says of each vote."""
-    value = dict.fromkeys(votes.names, np.nan)
+def _values(column: Column, votes: _Votes) -> Floats:
+    """Of each name (K,), the larger the better; NaN where there is none."""
+    value: dict[str, float | None] = dict.fromkeys(votes.names, np.nan)
     value |= {score.subject: benchmarks.best_guess(score) for score in column.scores if score.subject in value}
-    better = np.array([value[name] for name in votes.names]) * (1 if column.higher_is_better else -1)
+    return np.array([value[name] for name in votes.names], np.float64) * (1 if column.higher_is_better else -1)
+
+
+def _by_model(column: Column, votes: _Votes, better: Floats) -> tuple[Ints, str]:
+    """What one value for each model says of each vote."""
     left, right = better[votes.left], better[votes.right]
     note = (
-        f"One value for each of {len(column.scores)} models decides every pair, so the votes are not independent of "
+        f"One value for each of {np.isfinite(better).sum()} models decides every pair, so the votes are not independent of "
         "each other and the intervals are too narrow."
     )
     return np.where(np.isnan(left) | np.isnan(right), NOT_ASKED, ratings.preference(left, right)), note

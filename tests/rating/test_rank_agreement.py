@@ -15,7 +15,7 @@ from arena.errors import DataError
 from arena.rating import bradley_terry as bt
 from arena.rating.comparisons import Code, aggregate
 from arena.rating.fusion import Paired
-from arena.rating.rank_agreement import boards, correlation
+from arena.rating.rank_agreement import boards, correlation, with_score
 
 ROOT = Path(__file__).parents[2]
 PPR = ROOT.parent / "shared" / "data" / "ppr_chatbot_arena"
@@ -69,6 +69,25 @@ def test_intervals_are_those_of_boards_refitted_to_drawn_rows(voters: int | None
     interval = (found.ranks.kendall.low, found.ranks.kendall.high)
     assert interval == pytest.approx(np.quantile(taus, [0.025, 0.975]), abs=1e-9)
     assert boards(paired, rounds=40, seed=5) == found
+
+
+def test_a_value_for_each_model_stands_against_people_s_board() -> None:
+    """Of one that never loses too, which no board of verdicts could place; who has no value is left out."""
+    paired = votes(3, voters=40)
+    score = np.array([5.0, 3.0, 4.0, np.nan, 1.0])
+    found = with_score(paired, score, rounds=200)
+    human = board_of(paired, paired.human)
+    known = [0, 1, 2, 4]
+    assert found.spearman.value == pytest.approx(stats.spearmanr(human[known], score[known]).statistic)
+    assert found.kendall.value == pytest.approx(stats.kendalltau(human[known], score[known]).statistic)
+    assert found.spearman.low <= found.spearman.value and (found.n, found.rounds) == (4, 200)
+    rng, taus = np.random.default_rng(0), []
+    for times in np.concatenate([rng.multinomial(40, np.full(40, 1 / 40), 50) for _ in range(4)]):
+        rows = np.repeat(np.arange(600), times[paired.voter])
+        taus.append(stats.kendalltau(board_of(paired, paired.human, rows)[known], score[known]).statistic)
+    assert (found.kendall.low, found.kendall.high) == pytest.approx(np.quantile(taus, [0.025, 0.975]), abs=1e-9)
+    with pytest.raises(DataError, match="^2 models can be rated by people and have a value"):
+        with_score(paired, [1, np.nan, np.nan, np.nan, 2])
 
 
 def test_voters_who_hang_together_widen_the_interval() -> None:

@@ -6,13 +6,14 @@ from random import Random
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from sqlalchemy import event
 
 from arena.bootstrap import Arena
 from arena.domain import ImageValue, Outcome, Protocol, Score, VoteFilter
 from arena.rating.agreement import Share
 from arena.rating.comparisons import Code
-from arena.services import battles, judging, proxies
+from arena.services import battles, judging, leaderboard, proxies
 from arena.services.judging import Request
 from db.image_values import image_values
 from db.statements import battles as all_battles
@@ -204,6 +205,20 @@ def test_a_score_of_whole_models_prefers_the_better_one_in_every_pair(arena: Are
     found = only(arena)
     assert found.agreement.decisive == Share(right, picked) and found.seen == 18
     assert found.agreement.orders is None and "too narrow" in found.notes[0]
+    assert "each of 2 models" in found.notes[0] and found.ranks is None
+
+
+def test_values_of_whole_models_are_ranked_as_people_rank_the_models(arena: Arena) -> None:
+    fill_with_swatches(arena)
+    people_vote(arena, right=0.7)
+    values = {"Swatch A": 30.0, "Swatch B": 10.0, "Swatch C": 20.0}
+    for name, value in values.items():
+        arena.store.add_score(Score(name, "fid-clean", Protocol("fid-clean", "1", {}), value))
+    rows = leaderboard.leaderboard(arena).rows
+    by_people = [next(row.rating for row in rows if row.name == name) for name in values]
+    found = only(arena).ranks
+    assert found is not None and found.n == 3 and found.spearman is not None
+    assert found.spearman.value == pytest.approx(spearmanr(by_people, [-one for one in values.values()]).statistic)
 
 
 # Scores of single images
