@@ -22,6 +22,8 @@ NONE = '<span class="none">–</span>'
 """What stands where nothing is known."""
 ANGLES = str.maketrans("<>", "‹›")
 Row = Mapping[str, Any]
+PER_DOLLAR = "images_per_usd"
+"""Stands below what a megapixel costs: a column of its own would push others out of sight."""
 
 HEADS = {
     "rank": ("Rank", "The ranks that the votes leave open, for all models at once with 95% confidence"),
@@ -55,7 +57,7 @@ def shown_columns(table: Table) -> list[str]:
         return any(row.get(key) is not None for row in table.rows)
 
     optional = [key for key in ("pooled", "both_bad_rate") if anywhere(key)]
-    figures = [figure["key"] for figure in table.figures]
+    figures = [figure["key"] for figure in table.figures if figure["key"] != PER_DOLLAR]
     live = ["elo"] if anywhere("elo") else []
     return ["rank", "name", "rating", "votes", "p_best", *optional, *figures, *live]
 
@@ -72,6 +74,8 @@ def in_words(sort: str) -> str:
 def head(key: str, table: Table, view: View, sortable: bool = True) -> str:
     figures = {figure["key"]: (figure["title"], figure["about"]) for figure in table.figures}
     title, about = HEADS[key] if key in HEADS else figures[key]
+    if key == "cost" and PER_DOLLAR in figures:
+        about = f"{about}; below it {figures[PER_DOLLAR][1][0].lower()}{figures[PER_DOLLAR][1][1:]}"
     order = {key: "ascending", f"-{key}": "descending"}.get(view.sort)
     sort = f' aria-sort="{order}"' if order else ""
     hint = f' title="{escape(about)}"' if about else ""
@@ -96,6 +100,8 @@ def cell(key: str, row: Row, scale: _Scale) -> str:
         return f'<td class="rating">{_rating(row, scale)}</td>'
     if key in CELLS:
         return f"<td>{CELLS[key](row)}</td>"
+    if key == "cost":
+        return f"<td>{_figure(row['figures'].get(key))}{_per_dollar(row['figures'].get(PER_DOLLAR))}</td>"
     return f"<td>{_figure(row['figures'].get(key))}</td>"
 
 
@@ -178,6 +184,13 @@ def _figure(found: Sequence[float | None] | None) -> str:
     value, low, high = found
     interval = "" if low is None or high is None else f"<br><small>{number(low)} to {number(high)}</small>"
     return f"{number(value)}{interval}"
+
+
+def _per_dollar(found: Sequence[float | None] | None) -> str:
+    if not found or found[0] is None:
+        return ""
+    images = f"{found[0]:,.0f}" if found[0] >= 10 else number(found[0])
+    return f"<br><small>{images} images / $</small>"
 
 
 def number(value: float) -> str:

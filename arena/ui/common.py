@@ -116,7 +116,7 @@ def empty_state(title: str, text: str) -> None:
 
 
 def runs_are_not_yours() -> None:
-    st.caption("Runs are started and stopped by whoever runs this arena: log in at `/admin`.")
+    st.caption("Runs are started and stopped by whoever runs this arena: log in on the page [Admin](admin).")
 
 
 def heading(title: str, text: str) -> None:

@@ -86,7 +86,7 @@ def test_a_value_for_each_model_stands_against_people_s_board() -> None:
         rows = np.repeat(np.arange(600), times[paired.voter])
         taus.append(stats.kendalltau(board_of(paired, paired.human, rows)[known], score[known]).statistic)
     assert (found.kendall.low, found.kendall.high) == pytest.approx(np.quantile(taus, [0.025, 0.975]), abs=1e-9)
-    with pytest.raises(DataError, match="^2 models can be rated by people and have a value"):
+    with pytest.raises(DataError, match=r"^2 models can be rated by people and have a value"):
         with_score(paired, [1, np.nan, np.nan, np.nan, 2])
 
 
