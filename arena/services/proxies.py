@@ -304,7 +304,7 @@ def _by_model(column: Column, votes: _Votes, better: Floats) -> tuple[Ints, str]
     """What one value for each model says of each vote."""
     left, right = better[votes.left], better[votes.right]
     note = (
-        f"One value for each of {np.isfinite(better).sum()} models decides every pair, so the votes are not independent "
-        "of each other and the intervals are too narrow."
+        f"One value for each of {np.isfinite(better).sum()} models decides every pair, so the votes are not "
+        "independent of each other and the intervals are too narrow."
     )
     return np.where(np.isnan(left) | np.isnan(right), NOT_ASKED, ratings.preference(left, right)), note
