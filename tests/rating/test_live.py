@@ -57,7 +57,8 @@ def test_between_two_drifts_a_vote_counts_at_once() -> None:
     after = live.standing()
     assert after.ratings[0] > before.ratings[0] and after.ratings[5] < before.ratings[5] and after.votes == 3001
     live.add(0, 5, Code.BOTH_BAD, 0)
-    np.testing.assert_array_equal(live.standing().ratings, after.ratings)
+    # Newton's last step from another start: equal but for the last bits of the machine's linear algebra.
+    np.testing.assert_allclose(live.standing().ratings, after.ratings, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("vote", "said"), [((1, 1, Code.TIE, 0), "itself"), ((0, 1, Code.TIE, 99), "no cluster 99")])

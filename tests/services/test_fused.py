@@ -12,6 +12,7 @@ from arena.domain import VoterKind
 from arena.services import battles, counting, exchange, fused
 from arena.services.leaderboard import leaderboard
 from arena.ui import leaderboard as page
+from db.store import VotedImages
 from tests.conftest import fill_with_swatches
 
 JUDGE = "judge:x@1"
@@ -51,15 +52,19 @@ def test_a_judge_stands_beside_people_and_not_among_them(judged: Arena) -> None:
     assert list(shown.columns)[-1] == "Judge alone (unchecked)" and len(shown) == 3 and "±" in shown.iloc[0, 1]
 
 
+def images(vote: VotedImages) -> tuple[str, str]:
+    return vote.left_sha256, vote.right_sha256
+
+
 def test_verdicts_are_paired_by_their_images_whatever_the_side(judged: Arena) -> None:
     people = judged.store.voted_images(counting.VoteFilter())
     verdicts = judged.store.voted_images(counting.VoteFilter(board=JUDGE))
     both, rest = fused.paired(judged, people, verdicts)
-    assert len(both.left) == len(people) and rest.votes == 72 - len({frozenset(r[4:]) for r in people})
-    by_images = {r[4:]: r for r in verdicts}
+    assert len(both.left) == len(people) and rest.votes == 72 - len({frozenset(images(r)) for r in people})
+    by_images = {images(r): r for r in verdicts}
     for row, verdict in zip(people, both.judge.tolist(), strict=True):
-        straight = by_images.get(row[4:])
-        assert verdict == (straight.outcome if straight else 1 - by_images[row[5], row[4]].outcome)
+        straight = by_images.get(images(row))
+        assert verdict == (straight.outcome if straight else 1 - by_images[images(row)[::-1]].outcome)
 
 
 def test_a_judge_that_saw_a_part_of_the_battles_helps_with_those(arena: Arena, tmp_path: Path) -> None:
