@@ -137,7 +137,7 @@ class Side:
         if root is None and self.features is None and self.cholesky is None:
             root = self.low_rank.rows
         matrix = self.covariance if root is None else root @ root.T
-        values = linalg.eigh(matrix, eigvals_only=True, driver="evd", check_finite=False)
+        values = np.linalg.eigvalsh(matrix)
         return values[values > len(values) * EPSILON * max(values[-1], 0)]
 
     @cached_property
@@ -215,11 +215,19 @@ def spectrum(a: Side, b: Side) -> Spectrum:
     """Eigenvalues of S1^1/2 S2 S1^1/2 by the path of this module's head."""
     tolerated = TOLERANCE * np.sqrt(a.trace * b.trace)
     for matrix, path, clamped in products(a, b):
-        values = linalg.eigh(matrix, eigvals_only=True, driver="evd", check_finite=False, overwrite_a=True)
+        values = _eigenvalues(matrix, path)
         rounding = _rounding(values)
         if rounding <= tolerated:
             return Spectrum(values[values > 0], path, clamped + _negative(values), rounding)
     return _by_singular_values(a, b)
+
+
+def _eigenvalues(matrix: Floats, path: str) -> Floats:
+    """By the library that made the matrix: numpy and scipy have a pool of threads each, and the one that has just
+    worked keeps the processors busy for a while, which takes the other up to half of its time."""
+    if path == "cholesky":
+        return linalg.eigh(matrix, eigvals_only=True, driver="evd", check_finite=False, overwrite_a=True)
+    return np.linalg.eigvalsh(matrix)
 
 
 def products(a: Side, b: Side) -> Iterator[tuple[Floats, str, float]]:
@@ -291,7 +299,7 @@ def _worse(a: Side, b: Side, path: str) -> str:
 
 def _by_singular_values(a: Side, b: Side) -> Spectrum:
     singular = [side for side in (a, b) if side.features is None and side.cholesky is None]
-    values = linalg.svdvals(a.root @ b.root.T, check_finite=False)
+    values = np.linalg.svd(a.root @ b.root.T, compute_uv=False)
     floor = len(values) * EPSILON * values[0] if len(values) else 0.0
     clamped = sum(side.low_rank.cut for side in singular)
     kept = values[values > floor]
