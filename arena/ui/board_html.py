@@ -189,8 +189,15 @@ def _figure(found: Sequence[float | None] | None) -> str:
 def _per_dollar(found: Sequence[float | None] | None) -> str:
     if not found or found[0] is None:
         return ""
-    images = f"{found[0]:,.0f}" if found[0] >= 10 else number(found[0])
-    return f"<br><small>{images} images / $</small>"
+    return f"<br><small>{compact(found[0])} images per $</small>"
+
+
+def compact(value: float) -> str:
+    """Three digits that tell, with k and M for thousands and millions."""
+    for unit, sign in ((1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * unit:
+            return f"{value / unit:.3g}{sign}"
+    return number(value)
 
 
 def number(value: float) -> str:

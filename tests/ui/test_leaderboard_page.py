@@ -446,3 +446,10 @@ def test_a_score_against_the_number_of_images_has_its_numbers(serve: Serve, rate
     [numbers] = [one.value for one in page.dataframe if [*one.value.columns] == ["model", "n", "value"]]
     assert numbers.to_dict("records")[0] == {"model": "Swatch A", "n": 24, "value": 15.0} and len(numbers) == 4
     assert "file-fid-and-number-of-images" in [button.key for button in page.get("download_button")]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.5, "0.5"), (50, "50"), (999.4, "999"), (999.7, "1k"), (42_348, "42.3k"), (1_045_072, "1.05M")]
+)
+def test_large_numbers_are_short(value: float, shown: str) -> None:
+    assert board_html.compact(value) == shown
