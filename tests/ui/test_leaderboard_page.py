@@ -449,7 +449,8 @@ def test_a_score_against_the_number_of_images_has_its_numbers(serve: Serve, rate
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(0.5, "0.5"), (50, "50"), (999.4, "999"), (999.7, "1k"), (42_348, "42.3k"), (1_045_072, "1.05M")]
+    ("value", "shown"),
+    [(0.5, "0.5"), (50, "50"), (999.4, "999"), (999.7, "1k"), (42_348, "42.3k"), (1_045_072, "1.05M")],
 )
 def test_large_numbers_are_short(value: float, shown: str) -> None:
     assert board_html.compact(value) == shown
