@@ -189,7 +189,7 @@ def _figure(found: Sequence[float | None] | None) -> str:
 def _per_dollar(found: Sequence[float | None] | None) -> str:
     if not found or found[0] is None:
         return ""
-    return f"<br><small>{compact(found[0])} images per $</small>"
+    return f"<br><small>{compact(found[0])} per $</small>"
 
 
 def compact(value: float) -> str:

@@ -80,8 +80,8 @@ def test_what_images_cost_stands_in_the_table_and_in_its_files(voted: Arena) -> 
     assert found["Swatch C"] == [None, None], "its images have no known cost"
     page = board_html(table, table.rows, View())
     for shown in (
-        "$ / megapixel", "<td>0.04<br><small>50 images per $</small></td>",
-        "<td>4<br><small>0.5 images per $</small></td>",
+        "$ / megapixel", "<td>0.04<br><small>50 per $</small></td>",
+        "<td>4<br><small>0.5 per $</small></td>",
     ):  # fmt: skip
         assert shown in page
     rows = {row["name"]: row for row in csv.DictReader(io.StringIO(board_table.as_csv(table, table.rows).decode()))}
