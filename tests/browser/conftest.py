@@ -33,6 +33,12 @@ CHROMIUM_ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+FIND = """(() => {
+  const find = (node) => node.querySelector('.surface') ??
+    [...node.querySelectorAll('*')].map((e) => e.shadowRoot && find(e.shadowRoot)).find(Boolean);
+  return find(document);
+})()"""
+"""The surface, inside the shadow root of its element."""
 PATIENCE = 30_000  # milliseconds; a shared machine may be slow
 
 

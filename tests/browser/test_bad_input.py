@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from arena.services import battles, moderation
 from benchmarks.line import Line, round_trip
-from tests.browser.conftest import HOSTILE, LONG, PATIENCE, Server, Voter
+from tests.browser.conftest import FIND, HOSTILE, LONG, PATIENCE, Axe, Server, Voter
 
 pytestmark = pytest.mark.browser
 
@@ -40,7 +40,7 @@ def vote_on(token: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("category", ["hostile", "endless"])
-def test_a_hostile_prompt_is_text_and_leaves_the_page_as_it_is(voter: Voter, category: str) -> None:
+def test_a_hostile_prompt_is_text_and_leaves_the_page_as_it_is(voter: Voter, axe: Axe, category: str) -> None:
     voter.open("?category=calm")
     voter.shown()
     boxes = [one.bounding_box() for one in voter.page.locator(".frame, .choices button").all()]
@@ -50,6 +50,15 @@ def test_a_hostile_prompt_is_text_and_leaves_the_page_as_it_is(voter: Voter, cat
     assert asked == LONG if category == "endless" else asked.startswith(HOSTILE[:40])
     assert voter.page.locator(".prompt").text_content() == asked
     assert [one.bounding_box() for one in voter.page.locator(".frame, .choices button").all()] == boxes
+    prompt = voter.page.locator(".prompt")
+    if category == "endless":  # it scrolls, also by the keyboard, and that is no vote
+        prompt.focus()
+        voter.page.keyboard.press("ArrowDown")
+        voter.page.wait_for_function(f"({FIND}).querySelector('.prompt').scrollTop > 0", timeout=PATIENCE)
+        assert voter.shown() == token and axe(voter.page) == []
+    else:
+        prompt.click()
+        assert prompt.get_attribute("tabindex") is None
     voter.press("ArrowLeft")
     voter.page.locator(".reveal").wait_for(timeout=PATIENCE)
     assert voter.page.evaluate("window.hacked") is None

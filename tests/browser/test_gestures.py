@@ -12,15 +12,10 @@ import pytest
 from arena.domain import Outcome, ReasonTag, ReportReason, Side
 from arena.services import battles
 from db.voting import Voting
-from tests.browser.conftest import NAMES, PATIENCE, Axe, Voter
+from tests.browser.conftest import FIND, NAMES, PATIENCE, Axe, Voter
 
 pytestmark = pytest.mark.browser
 
-FIND = """(() => {
-  const find = (node) => node.querySelector('.surface') ??
-    [...node.querySelectorAll('*')].map((e) => e.shadowRoot && find(e.shadowRoot)).find(Boolean);
-  return find(document);
-})()"""
 SHIFTS = """() => {
   window.shifts = [];
   new PerformanceObserver((list) => {

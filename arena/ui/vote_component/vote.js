@@ -236,7 +236,11 @@ class Surface {
   show(pair) {
     this.arrange(pair);
     this.$(".prompt").textContent = pair.prompt;
-    this.$(".prompt").classList.toggle("long", pair.prompt.length > LONG_PROMPT);
+    const [prompt, long] = [this.$(".prompt"), pair.prompt.length > LONG_PROMPT];
+    prompt.classList.toggle("long", long);
+    // One that does not fit scrolls, also without a mouse; on all others every arrow is a vote.
+    if (long && prompt.scrollHeight > prompt.clientHeight) prompt.tabIndex = 0;
+    else prompt.removeAttribute("tabindex");
     this.$(".prompt").scrollTop = 0;
     this.$(".live").textContent = `New pair. ${pair.prompt}`;
     this.$(".idle").textContent = "";
@@ -321,7 +325,8 @@ class Surface {
 
   key(event) {
     if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.defaultPrevented) return;
-    if (takesText(event.composedPath()[0])) return;
+    const target = event.composedPath()[0];
+    if (takesText(target) || (target === this.$(".prompt") && /^Arrow(Up|Down)$/.test(event.key))) return;
     const dialog = [this.zoom, this.report].find((one) => one.el.open);
     if (dialog) return dialog.key(event);
     if (this.el.dataset.state === "idle" && event.key.toLowerCase() !== "u") return;
