@@ -125,10 +125,19 @@ def test_a_contestant_retired_while_its_pair_is_on_screen(voter: Voter) -> None:
         moderation.restore_contestant(arena, ADMIN, names[gone], "a test")
 
 
+def has_pairs_at_hand(voter: Voter, pairs: int = 6) -> None:
+    """Until the pictures of so many pairs have come, those that were voted on among them, and had time to be decoded:
+    without a line no further one comes."""
+    loaded = "performance.getEntriesByType('resource').filter((one) => one.name.includes('/img/')).length"
+    voter.page.wait_for_function(f"{loaded} >= {2 * pairs}", timeout=PATIENCE)
+    voter.page.wait_for_timeout(300)
+
+
 def test_presses_while_the_line_is_cut_count_once_when_it_is_back(voter: Voter, line: Line) -> None:
     voter.page.goto(f"http://localhost:{line.port}/")
     pressed = [voter.press("ArrowLeft")]
     voter.settled()
+    has_pairs_at_hand(voter)
     line.cut()
     for _ in range(3):
         pressed.append(voter.press("ArrowRight"))  # decoded pairs are at hand
@@ -146,6 +155,7 @@ def test_presses_while_the_line_is_cut_count_once_when_it_is_back(voter: Voter, 
 def test_the_browser_offline_in_mid_vote(voter: Voter) -> None:
     voter.open()
     pressed = [voter.press("ArrowLeft")]
+    has_pairs_at_hand(voter)
     voter.page.context.set_offline(True)
     try:
         pressed += [voter.press("ArrowRight") for _ in range(2)]
