@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from arena.bootstrap import Arena, open_arena
 from arena.cli import app
 from arena.services import battles, dataset_layout
+from arena.services.leaderboard import leaderboard
 from arena.settings import load_settings
 from tests.conftest import fill_with_swatches
 
@@ -66,7 +67,10 @@ def test_votes_from_elsewhere(here: Arena) -> None:
 def test_scores_on_models_pages(here: Arena) -> None:
     for line in commands("Scores on models' pages"):
         run(line)
-    assert len([*Path("scored/eval_results").glob("*/.eval_results/arena.yaml")]) == 3
+    # Pairs are drawn by chance, so that one of the three may have won or lost everything and have no rating.
+    rated = [row.name for row in leaderboard(here).rows if row.rating is not None]
+    files = [*Path("scored/eval_results").glob("*/.eval_results/arena.yaml")]
+    assert len(files) == len(rated) >= 1
 
 
 def test_where_an_image_is_from(here: Arena, tmp_path_factory: pytest.TempPathFactory) -> None:
