@@ -46,6 +46,8 @@ class Line:
         self._ready.set()
         await self._closing.wait()
         listener.close()
+        self._drop()
+        await asyncio.sleep(0.2 + self.delay)  # sockets are closed by the loop, which ends here
 
     def _drop(self) -> None:
         for writer in [*self._open]:
