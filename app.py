@@ -6,8 +6,8 @@ Streamlit finds `app` by reading this file without running it, so the assignment
 import streamlit as st
 
 from arena.ui import common, main_path
-from arena.web import below, shown, voting
-from arena.web.routes import routes
+from arena.web import shown, voting
+from arena.web.routes import below, routes
 from arena.web.voter_cookie import middleware
 
 app = st.App(

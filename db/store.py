@@ -68,7 +68,8 @@ Rate = Callable[[Iterable[VotedPair], Ratings], dict[int, float]]
 
 @dataclass(frozen=True, slots=True)
 class CastVote:
-    """A vote as it was counted: with its battle and both ratings before and after."""
+    """A vote as it was cast: with its battle and both ratings before and after. One that is kept aside moves no rating;
+    `after` is then what it would have led to."""
 
     vote: Vote
     battle: Battle
@@ -431,9 +432,8 @@ class Store:
             vote = self._add_vote(session, battle, voter_id, outcome, decision_seconds, recipe, swapped)
             where, ballot_id = self._add_ballot(session, battle, vote)
             both = (battle.left.contestant_id, battle.right.contestant_id)
-            after = before
+            after = rate([VotedPair(ballot_id, *both, outcome)], before)
             if where == board:
-                after = rate([VotedPair(ballot_id, *both, outcome)], before)
                 self._move(session, live, ballot_id, after, changed=both)
             return CastVote(
                 vote,

@@ -123,7 +123,7 @@ class DiffusersBackend:
         folder = fetched_pipeline(model, source, revision or known.get(model), variant, key_variable)
         self._loaded_of(model, revision, folder)
         _check_weights(model, folder, weights_sha256)
-        given = {name: Part(model=one) if isinstance(one, str) else one for name, one in (parts or {}).items()}
+        given = _parts(parts)
         places = {name: _fetched_part(name, one, known, key_variable) for name, one in given.items()}
         for name, one in given.items():
             self._loaded_of(one["model"], one.get("revision"), places[name])
@@ -177,8 +177,7 @@ class DiffusersBackend:
         key, variant = settings.get("key_variable"), settings.get("variant")
         revision = settings.get("revision") or known.get(model)
         places = [fetched_pipeline(model, model_source(model), revision, variant, key)]
-        for name, one in (settings.get("parts") or {}).items():
-            places.append(_fetched_part(name, Part(model=one) if isinstance(one, str) else one, known, key))
+        places += [_fetched_part(name, one, known, key) for name, one in _parts(settings.get("parts")).items()]
         for place in places:
             for file in sorted(place.rglob("*.safetensors")):
                 read_ahead(file)
@@ -301,6 +300,10 @@ def _quantised(quantisation: str | None, parts: list[str] | None) -> dict[str, A
 
 def _is_tokenizer(part: str) -> bool:
     return "tokenizer" in part
+
+
+def _parts(given: Mapping[str, str | Part] | None) -> dict[str, Part]:
+    return {name: Part(model=one) if isinstance(one, str) else one for name, one in (given or {}).items()}
 
 
 def _fetched_part(name: str, part: Part, commits: Mapping[str, str], key_variable: str | None) -> Path:

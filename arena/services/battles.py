@@ -213,14 +213,11 @@ def _reveal(arena: Arena, cast: CastVote, swapped: bool) -> Reveal:
     more = Voting(arena.store).aftermath(battle, cast.vote.voter_id)
     left, right = battle.left.contestant_id, battle.right.contestant_id
 
-    # A vote that is kept aside moves nothing. Its voter sees what it would have moved: see docs/admin.md.
-    after = elo.replay([VotedPair(0, left, right, outcome)], arena.settings.k_factor, cast.before)
-
     def side(own: int, other: int, score: float) -> RevealedSide:
         return RevealedSide(
             more.names[own],
             cast.before[own],
-            after[own],
+            cast.after[own],
             elo.expected(cast.before[own], cast.before[other]),
             score,
         )

@@ -194,8 +194,9 @@ def perform_all(arena: Arena, voter_id: str, acts: Iterable[Act], sitting: Sitti
 
 def other_vote(arena: Arena, voter_id: str, act: Act) -> str:
     """A sentence where another tab had said something else. The same again is a vote that was sent twice."""
-    first = battles.outcome_of(arena, voter_id, act.token) if isinstance(act, Vote) else None
-    return VOTED if isinstance(act, Vote) and first not in (None, act.outcome) else ""
+    if not isinstance(act, Vote):
+        return ""
+    return VOTED if battles.outcome_of(arena, voter_id, act.token) not in (None, act.outcome) else ""
 
 
 def nothing_left(arena: Arena, sitting: Sitting, category: str | None = None, names: bool = False) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -42,6 +42,13 @@ def routes(the_arena: Callable[[], Arena]) -> list[Route]:
         Route("/verdict/{verdict_id:int}/{side}", verdict),
         Route("/healthz", health),
     ]
+
+
+def below(path: str, routes: Sequence[Route]) -> list[Route]:
+    """The routes as they are and, where pages are served below a path, below it too."""
+    path = path.strip("/")
+    under = [Route(f"/{path}{one.path}", one.endpoint, methods=one.methods) for one in routes] if path else []
+    return [*under, *routes]
 
 
 def picture_response(the_arena: Callable[[], Arena], token: str, side: str, size: str = Size.PAIR) -> Response:
