@@ -28,7 +28,7 @@ from evaluators.distribution import kernel, neighbours, uncertainty
 from evaluators.distribution.cache import FeatureCache
 from evaluators.distribution.extract import FeatureSet, extract
 from evaluators.distribution.features import Extractor, open_extractor
-from evaluators.distribution.frechet import Frechet, Side, frechet, prepare
+from evaluators.distribution.frechet import Side, frechet, prepare
 from evaluators.distribution.recipes import DEFAULT_METRIC, METRICS, MetricRecipe, feature_recipe, metric_recipe
 from evaluators.distribution.reference import is_reference, read_reference
 from evaluators.images import list_folder, require_images
@@ -39,7 +39,10 @@ WORST = 10
 """So many images, those that add most to a distance, are named with it."""
 PAIRS = uncertainty.MINIMUM
 """So many images of the same names are needed for a paired difference with its error."""
-NO_IMAGES = "The generated side is statistics alone: without its images there is no interval and no debiased value."
+NO_IMAGES = (
+    "The generated side has statistics alone, which do for a Fréchet distance without interval and debiased value; for "
+    "more give the folder of its images."
+)
 SMALLEST = 16
 """No distance of fewer images is shown on a curve."""
 
@@ -131,13 +134,14 @@ class Sets:
 
     Of images, `real` has their features and `reference` is prepared from them. Of a file of statistics, `real` is None
     and `reference` is prepared from the file alone, so that a Fréchet distance does not depend on the cache; `cached`
-    are its images' features where a metric needs them and the cache has them all.
+    are its images' features where a metric needs them and the cache has them all. So it is with `generated` and `side`.
     """
 
     protocol: Protocol
     real: FeatureSet | None
-    generated: FeatureSet
+    generated: FeatureSet | None
     reference: Side
+    side: Side
     warnings: tuple[str, ...] = ()
     cached: np.ndarray | None = None
 
@@ -157,6 +161,13 @@ class Sets:
             )
         return features
 
+    @property
+    def generated_features(self) -> np.ndarray:
+        """float32 (n, d). Raises DataError where only statistics are known."""
+        if self.generated is None:
+            raise DataError(NO_IMAGES)
+        return self.generated.features
+
     def protocol_of(self, recipe: MetricRecipe) -> Protocol:
         """A Fréchet distance's debiased value and interval depend on what the reference is, so its protocol says so."""
         decided = {"reference": self.kind.value} if recipe.distance == "frechet" else {}
@@ -169,7 +180,7 @@ class Measurement:
 
     `unscored` holds (metric, reason). `dropped` and `converted` hold (path, reason), with paths that begin with
     "real: " or "generated: ". `seconds` is wall time; `cached` of `images` features came from the cache. `sets` holds
-    the features by the id of their recipe; nothing where the generated side was statistics.
+    the features by the id of their recipe.
     """
 
     figures: tuple[Figure, ...]
@@ -180,7 +191,7 @@ class Measurement:
     images: int
     cached: int
     seconds: float
-    sets: Mapping[str, Sets] = field(default_factory=dict)
+    sets: Mapping[str, Sets]
 
     def figure(self, metric: str) -> Figure:
         """The figure of that name. Raises UsageError where there is none."""
@@ -255,8 +266,6 @@ def measure(
     started = time.perf_counter()
     setup = setup or Setup()
     recipes, unscored = _available(metrics, setup)
-    if is_reference(generated):
-        return _of_statistics(real, Path(str(generated)), recipes, unscored, setup, limit, progress)
     single = {recipe.features for recipe in recipes if recipe.distance != "frechet"}
     for images in (real, generated):
         _require_something(images)
@@ -360,7 +369,7 @@ def differences(
 
     Arguments as in `measure`, and what it raises; DataError where the sets share fewer than PAIRS names.
     """
-    if not found.sets:
+    if any(one.generated is None for one in found.sets.values()):
         raise UsageError("A paired difference needs the images of both generated sides: give their folders.")
     setup = setup or Setup()
     cache = FeatureCache(setup.cache_dir)
@@ -401,65 +410,6 @@ def _available(metrics: Sequence[str], setup: Setup) -> tuple[list[MetricRecipe]
     return usable, unscored
 
 
-def _of_statistics(
-    real: ImageSet,
-    generated: Path,
-    recipes: Sequence[MetricRecipe],
-    unscored: Sequence[tuple[str, str]],
-    setup: Setup,
-    limit: int | None,
-    progress: Progress,
-) -> Measurement:
-    """Fréchet distances of a generated side that is statistics: what needs its single images is not known."""
-    started = time.perf_counter()
-    usable = [recipe for recipe in recipes if recipe.distance == "frechet"]
-    if not usable:
-        raise UsageError(
-            f"{generated} holds statistics, which do for Fréchet distances alone; give the folder of its images."
-        )
-    _require_something(real)
-    figures, warnings, images = list[Figure](), list[str](), dict[str, FeatureSet]()
-    cache = FeatureCache(setup.cache_dir)
-    try:
-        for recipe in usable:
-            extractor = setup.extractor(recipe)
-            theirs = read_reference(generated, extractor)
-            if is_reference(real):
-                known = read_reference(Path(str(real)), extractor)
-                reference, kind = known.side, uncertainty.Reference.FIXED
-                warnings += known.warnings
-            else:
-                images[recipe.features] = given = extract(
-                    real, extractor, cache=cache, limit=limit, progress=progress, stage=f"real, {recipe.features}"
-                )
-                reference, kind = prepare(given.features), uncertainty.Reference.SAMPLE
-            warnings += theirs.warnings
-            found = frechet(reference, theirs.side)
-            figures.append(
-                Figure(
-                    metric=recipe.name,
-                    protocol=recipe.protocol(extractor.protocol, reference=kind.value),
-                    value=found.value,
-                    n_real=reference.n,
-                    n_generated=theirs.side.n,
-                    details=_path(found, kind),
-                    warnings=(NO_IMAGES,),
-                )
-            )
-    finally:
-        cache.close()
-    return Measurement(
-        figures=tuple(figures),
-        unscored=(*unscored, *((recipe.id, NO_IMAGES) for recipe in recipes if recipe not in usable)),
-        dropped=_once((f"real: {path}", why) for one in images.values() for path, why in one.dropped),
-        converted=_once((f"real: {path}", note) for one in images.values() for path, note in one.converted),
-        warnings=_once([*warnings, *(notice for one in images.values() for notice in one.notices)]),
-        images=sum(map(len, images.values())),
-        cached=sum(one.cached for one in images.values()),
-        seconds=time.perf_counter() - started,
-    )
-
-
 def _sets(
     name: str,
     real: ImageSet,
@@ -475,12 +425,21 @@ def _sets(
     def features(side: str, images: ImageSet) -> FeatureSet:
         return extract(images, extractor, cache=cache, limit=limit, progress=progress, stage=f"{side}, {name}")
 
+    warnings: tuple[str, ...] = ()
+    found = ours = cached = None
     if is_reference(real):
         known = read_reference(Path(str(real)), extractor, cache if single else None)
+        reference, cached, warnings = known.side, known.features, known.warnings
+    else:
+        found = features("real", real)
+        reference = prepare(found.features)
+    if is_reference(generated):
+        stored = read_reference(Path(str(generated)), extractor)
+        side, warnings = stored.side, (*warnings, *stored.warnings)
+    else:
         ours = features("generated", generated)
-        return Sets(extractor.protocol, None, ours, known.side, known.warnings, known.features)
-    found = features("real", real)
-    return Sets(extractor.protocol, found, features("generated", generated), prepare(found.features))
+        side = prepare(ours.features)
+    return Sets(extractor.protocol, found, ours, reference, side, warnings, cached)
 
 
 def _require_something(images: ImageSet) -> None:
@@ -490,16 +449,25 @@ def _require_something(images: ImageSet) -> None:
 
 
 def _sides(sets: Sets) -> list[tuple[str, FeatureSet]]:
-    return [*([("real", sets.real)] if sets.real else []), ("generated", sets.generated)]
+    return [(name, one) for name, one in (("real", sets.real), ("generated", sets.generated)) if one is not None]
 
 
 def _frechet(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
-    reference, side = sets.reference, prepare(sets.generated.features)
+    reference, side = sets.reference, sets.side
     found, kind = frechet(reference, side), sets.kind
-    details = _path(found, kind)
-    if curve:
+    details = {
+        "path": found.path,
+        "rank": found.rank,
+        "clamped": found.clamped,
+        "clamped_share": found.clamped_share,
+        "rounding": found.rounding,
+        "mean_term": found.mean_term,
+        "reference": kind.value,
+    }
+    if curve and sets.generated is not None:
         details["curve"] = _curve(sets.generated.features, lambda part: frechet(reference, part).value)
-    known: dict[str, Any] = {"warnings": (uncertainty.no_error(reference, side, kind),)}
+    unknown = NO_IMAGES if sets.generated is None else uncertainty.no_error(reference, side, kind)
+    known: dict[str, Any] = {"warnings": (unknown,)}
     if not any(known["warnings"]):
         estimate = uncertainty.debiased(reference, side, reference=kind)
         known = {
@@ -516,24 +484,11 @@ def _frechet(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
             protocol=sets.protocol_of(recipe),
             value=found.value,
             n_real=reference.n,
-            n_generated=len(sets.generated),
+            n_generated=side.n,
             details=details,
             **known,
         )
     ]
-
-
-def _path(found: Frechet, kind: uncertainty.Reference) -> dict[str, Any]:
-    """How a distance was computed."""
-    return {
-        "path": found.path,
-        "rank": found.rank,
-        "clamped": found.clamped,
-        "clamped_share": found.clamped_share,
-        "rounding": found.rounding,
-        "mean_term": found.mean_term,
-        "reference": kind.value,
-    }
 
 
 def _small(sets: Sets) -> str | None:
@@ -557,8 +512,9 @@ def _kernel(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
             return kernel.kid(real, part)
         return kernel.cmmd(real, part, unbiased=unbiased, sigma=settings["sigma"], scale=settings["scale"])
 
-    found = compare(sets.generated.features)
-    details = {"curve": _curve(sets.generated.features, lambda part: compare(part).value)} if curve else {}
+    features = sets.generated_features
+    found = compare(features)
+    details = {"curve": _curve(features, lambda part: compare(part).value)} if curve else {}
     return [
         Figure(
             metric=recipe.name,
@@ -575,7 +531,7 @@ def _kernel(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
 
 
 def _prdc(recipe: MetricRecipe, sets: Sets, curve: bool) -> list[Figure]:
-    found = neighbours.prdc(sets.real_features, sets.generated.features, recipe.settings["k"])
+    found = neighbours.prdc(sets.real_features, sets.generated_features, recipe.settings["k"])
     return [
         Figure(
             metric=name,

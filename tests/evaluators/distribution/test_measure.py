@@ -153,13 +153,13 @@ def test_the_generated_side_may_be_statistics_too(measured: Measured, tmp_path: 
         found = measure(measured.real, file, ["fid-clean", "kid"], setup=measured.setup)
         [figure] = found.figures
         assert figure.value == pytest.approx(value, rel=1e-6) and figure.n_generated == n
-        assert (figure.low, figure.debiased) == (None, None) and "without its images" in figure.warnings[0]
+        assert (figure.low, figure.debiased) == (None, None) and "statistics alone" in figure.warnings[0]
         assert dict(found.unscored).keys() == {"kid@1"}
         [both] = measure(ours, file, setup=measured.setup).figures
         assert both.value == pytest.approx(0, abs=1e-6 * value) and both.details["reference"] == "fixed"
         with pytest.raises(UsageError, match="images of both generated sides"):
             differences(found, measured.generated, setup=measured.setup)
-    with pytest.raises(UsageError, match="Fréchet distances alone"):
+    with pytest.raises(DataError, match="The generated side has statistics alone"):
         measure(measured.real, ours, ["kid"], setup=measured.setup)
 
 
